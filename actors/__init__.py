@@ -1,0 +1,1 @@
+"""Ray actors, thin: node agents and the aggregator."""

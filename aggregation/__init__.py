@@ -1,0 +1,1 @@
+"""What the fleet learns: rounds, sums, refined policies, signatures. No Ray, no sockets."""

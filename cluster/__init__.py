@@ -1,0 +1,1 @@
+"""How it is started: command line, configuration, fleet driver and report."""

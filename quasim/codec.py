@@ -1,0 +1,64 @@
+"""JSON and MessagePack of our value types; the only place that knows how a genome is written.
+
+Nothing is ever unpickled or evaluated: decoding is typed, and what does not fit is a ``DataError``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from quasim.errors import DataError
+from quasim.trial import Genome
+
+T = TypeVar("T")
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, Genome):
+        return dict(value)
+    raise NotImplementedError(f"{type(value).__name__} has no written form")
+
+
+def _decode(kind: type[Any], value: Any) -> object:
+    if kind is Genome and isinstance(value, dict):
+        for name, entry in value.items():
+            if not isinstance(name, str) or not isinstance(entry, (bool, int, float, str)):
+                raise ValueError(f"genome entry {name!r}: {entry!r} is not a plain value")
+        return Genome(value)
+    raise NotImplementedError(f"{kind.__name__} has no read form")
+
+
+def to_json(value: object) -> bytes:
+    """Canonical JSON: fields in declared order, no white space."""
+    return msgspec.json.encode(value, enc_hook=_encode)
+
+
+def from_json(data: bytes | str, kind: type[T], what: str = "JSON") -> T:
+    """Decode JSON into ``kind``.
+
+    Raises:
+        DataError: the text is not of this form; ``what`` names it.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind, dec_hook=_decode)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"{what} cannot be read: {error}", "check where it comes from") from error
+
+
+def to_msgpack(value: object) -> bytes:
+    """Canonical MessagePack: fields in declared order."""
+    return msgspec.msgpack.encode(value, enc_hook=_encode)
+
+
+def from_msgpack(data: bytes, kind: type[T], what: str = "MessagePack") -> T:
+    """Decode MessagePack into ``kind``.
+
+    Raises:
+        DataError: the bytes are not of this form; ``what`` names them.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=kind, dec_hook=_decode)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"{what} cannot be read: {error}", "check where it comes from") from error

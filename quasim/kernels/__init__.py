@@ -1,0 +1,1 @@
+"""What is tuned: kernel families, their tile IR, lowering, interpreter and cost facts."""

@@ -1,0 +1,190 @@
+"""Level 1 of a kernel's description, the tile IR: what is computed, free of any schedule.
+
+A kernel is a grid of independent instances, each of which owns one tile of every grid axis and runs ``body`` over whole
+tiles at once. Guards belong to axes: a lane past an axis' extent is dead. ``Reduce``, ``Dot`` and ``Store`` ignore dead
+lanes; a ``Load`` must name the axes it is guarded against, and an access whose guard lacks an axis touches
+memory for that axis' dead lanes too (which the emitted code then does as well: guards are not decoration).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from quasim.errors import ShapeError
+
+MapOp = Literal["add", "sub", "mul", "div", "neg", "max", "exp", "cast", "promote"]
+ReduceOp = Literal["sum", "max"]
+Dtype = Literal["float32", "float64"]
+
+
+class Role(str, Enum):
+    """What a tensor is to the kernel."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A size known at launch: every multiple of ``multiple`` in [lo, hi]. Preconditions, checked by the launcher."""
+
+    name: str
+    lo: int
+    hi: int
+    multiple: int = 1
+
+    def check(self, kernel: str, extent: int) -> None:
+        """Raise ``ShapeError`` when the extent is outside the domain."""
+        if not self.lo <= extent <= self.hi:
+            raise ShapeError(
+                f"{kernel}: {self.name}={extent} is outside [{self.lo}, {self.hi}]", "choose a size within"
+            )
+        if extent % self.multiple:
+            raise ShapeError(f"{kernel}: {self.name}={extent} is not a multiple of {self.multiple}", "pad it")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A direction of iteration of ``dim − trim`` steps.
+
+    Attributes:
+        whole: an instance holds the whole extent at once (a row that is reduced) instead of a tile of it.
+    """
+
+    name: str
+    dim: Dim
+    trim: int = 0
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``axis + offset``: the position along one tensor dimension."""
+
+    axis: Axis
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A dense row-major array in memory.
+
+    Attributes:
+        cover: for an output, (low, high) per dimension: elements ``low ≤ i < extent − high`` are written exactly
+            once and no others. None: all of them.
+    """
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: Dtype
+    role: Role
+    cover: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A number, broadcast to whatever tile needs it."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """A tile-local value over the named axes."""
+
+    name: str
+    axes: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read a tile. Dead lanes of the guarded axes are not touched."""
+
+    tensor: Tensor
+    index: tuple[Affine, ...]
+    guard: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """An elementwise operation; ``cast`` and ``promote`` change the format only."""
+
+    op: MapOp
+    args: tuple[Value, ...]
+    dtype: Dtype = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Combine the live lanes of one axis. ``max`` passes NaN on."""
+
+    op: ReduceOp
+    x: Value
+    over: Axis
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """``acc + Σ_over a·b`` over the live lanes of one tile of ``over``, in ascending order."""
+
+    a: Value
+    b: Value
+    over: Axis
+    acc: Var
+    precision: Dtype = "float32"
+
+
+Value = Const | Var | Load | Map | Reduce | Dot
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Bind or rebind a tile-local value."""
+
+    var: Var
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Write a tile; dead lanes of the guarded axes are not touched."""
+
+    tensor: Tensor
+    index: tuple[Affine, ...]
+    value: Value
+    guard: tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Run ``body`` for every tile of an axis, in ascending order."""
+
+    axis: Axis
+    body: tuple[Statement, ...]
+
+
+Statement = Set | Store | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A whole kernel: sizes, arrays, the grid of independent instances, and what each instance does."""
+
+    name: str
+    dims: tuple[Dim, ...]
+    tensors: tuple[Tensor, ...]
+    grid: tuple[Axis, ...]
+    body: tuple[Statement, ...]
+
+    def check_shape(self, shape: dict[str, int]) -> None:
+        """Raise ``ShapeError`` unless the shape gives every dimension an extent within its domain."""
+        names = [d.name for d in self.dims]
+        if set(shape) != set(names):
+            raise ShapeError(
+                f"{self.name}: shape names {sorted(shape)}, the kernel has {names}",
+                "write " + ",".join(f"{n}=…" for n in names),
+            )
+        for dim in self.dims:
+            dim.check(self.name, shape[dim.name])

@@ -1,0 +1,1 @@
+"""Ask/tell strategies over one search space."""

@@ -1,0 +1,1 @@
+"""Where kernels run: C on this machine's CPU, and replayed recordings."""
