@@ -1,0 +1,1 @@
+"""One file a claim: ``python -m benchmarks.NAME [--json]`` prints a table, or one JSON document."""

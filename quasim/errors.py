@@ -16,7 +16,6 @@ class ExitCode(IntEnum):
     BAD_DATA = 5
     UNTRUSTED = 6
     STORAGE = 7
-    NOTHING_FOUND = 8
     INTERRUPTED = 130
 
 

@@ -1,0 +1,231 @@
+"""The agent of one node: executes what the pure ``NodeLoop`` decides. Wrapped as a Ray actor at the edge.
+
+A restarted agent runs its constructor again, so whatever must survive lies in its folder:
+
+    state.json   last finished cycle and its record, strategies, what is known, position of the outbox
+    spool/       telemetry that the aggregator has not acknowledged
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from actors.node_loop import CycleRecord, CycleStarted, Event, Measure, Measured, NodeLoop, Plan
+from actors.outbox import Link, Outbox, Position
+from aggregation.catalogue import Catalogue
+from aggregation.distill import local_update
+from aggregation.plain import PlainClient
+from aggregation.signing import PolicyRefusedError, verify
+from quasim.codec import from_json, to_json
+from quasim.errors import DataError
+from quasim.search import strategy
+from quasim.standing import Standing, standing_on
+from quasim.targets import DeviceFacts, Target
+from quasim.trial import Genome, Problem, Trial
+from storage.batches import Evaluation
+from storage.files import make_folder, write_atomic
+from storage.keys import load_or_create_key
+from storage.pseudonyms import IdDictionary
+
+LOG = logging.getLogger(__name__)
+
+
+class NodeSpec(msgspec.Struct, frozen=True):
+    """What an agent is told once.
+
+    Attributes:
+        folder: where its state lives, on the machine that it is pinned to.
+        trusted_key: Ed25519 public key of the aggregator whose policies it accepts.
+        site_key: file of the key under which ids are hashed.
+        dictionary: file that tells the holder of the site key what the ids mean.
+        first_cycle: the cycle in which it joins.
+        seed: of this node's strategies.
+    """
+
+    name: str
+    folder: Path
+    federation: str
+    trusted_key: bytes
+    site_key: Path
+    dictionary: Path
+    problems: tuple[Problem, ...]
+    strategy: str
+    seed: int
+    first_cycle: int
+    evaluations: int
+    recheck: int
+
+
+class _State(msgspec.Struct, frozen=True):
+    position: Position
+    counts: dict[str, int]
+    record: CycleRecord
+    loop: str
+
+
+class NodeSnapshot(msgspec.Struct, frozen=True):
+    """What may be shown of a node.
+
+    Attributes:
+        sent: telemetry rows committed to be sent; waiting_rows: not yet acknowledged; refused: never to be stored.
+    """
+
+    name: str
+    device: DeviceFacts
+    cycle: int
+    policy_version: int
+    sent: int
+    waiting_rows: int
+    refused: int
+
+
+class NodeAgent:
+    """One node of the fleet; a single caller at a time."""
+
+    def __init__(self, spec: NodeSpec, target: Target, link: Link) -> None:
+        self._spec = spec
+        self._target = target
+        self._link = link
+        self._folder = make_folder(spec.folder)
+        self._spaces = {(target.name, problem): target.space(problem) for problem in spec.problems}
+        self._loop = NodeLoop(
+            spec.name, target.name, self._plans(), spec.evaluations, spec.recheck, cycle=spec.first_cycle - 1
+        )
+        self._client: PlainClient | None = None
+        self._counts: dict[str, int] = {}
+        self._record: CycleRecord | None = None
+        position = self._restore()
+        ids = IdDictionary(spec.dictionary, load_or_create_key(spec.site_key))
+        self._outbox = Outbox(spec.folder / "spool", spec.name, target.device.family, ids, position)
+
+    def _plans(self) -> list[Plan]:
+        return [
+            Plan(problem, space, strategy(self._spec.strategy, space, self._spec.seed + number))
+            for number, ((_, problem), space) in enumerate(self._spaces.items())
+        ]
+
+    def _restore(self) -> Position:
+        path = self._folder / "state.json"
+        if not path.exists():
+            return Position()
+        saved = from_json(path.read_bytes(), _State, str(path))
+        self._loop.restore(saved.loop.encode())
+        self._counts, self._record = dict(saved.counts), saved.record
+        return saved.position
+
+    def catalogue(self) -> bytes:
+        """The topics that this node can speak of."""
+        return Catalogue.of(self._spaces).to_bytes()
+
+    def run_cycle(self, cycle: int, policy: bytes | None) -> CycleRecord:
+        """Adopt the policy, measure one generation, make it durable, and send it.
+
+        A cycle that was already finished, as when the call is repeated after a crash, answers with its record.
+        """
+        if self._record is not None and cycle == self._record.cycle:
+            return self._record
+        if policy is not None:
+            self.adopt(policy)
+        self._target.start_cycle(cycle)
+        record = self._drive(cycle)
+        self._commit(record)
+        self.flush()
+        return record
+
+    def adopt(self, envelope: bytes) -> int:
+        """Verify a signed policy and steer by it; the version that the node then holds.
+
+        What must not be trusted is refused and logged, and the node keeps the policy it has.
+        """
+        try:
+            self._loop.adopt(
+                verify(
+                    envelope,
+                    trusted_key=self._spec.trusted_key,
+                    federation=self._spec.federation,
+                    newer_than=self._loop.policy_version,
+                )
+            )
+        except PolicyRefusedError as error:
+            LOG.warning("%s keeps policy %d: %s", self._spec.name, self._loop.policy_version, error)
+        return self._loop.policy_version
+
+    def answer(self, message: bytes, catalogue: bytes) -> list[bytes]:
+        """The node's side of a round. A message that must not be answered is refused with silence and a log line."""
+        if self._client is None:
+            layout = Catalogue.from_bytes(catalogue)
+            vector = local_update(layout, self._spaces, self._loop.all_known())
+            self._client = PlainClient(vector, self._loop.policy_digest)
+        try:
+            return self._client.handle(message)
+        except DataError as error:
+            LOG.warning("%s does not answer: %s", self._spec.name, error)
+            return []
+
+    def top(self, problem: Problem, count: int) -> list[Trial]:
+        """The fastest trials that this node knows of a problem."""
+        return self._loop.best(problem, count)
+
+    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
+        """Measure genomes in interleaved windows on this node's device."""
+        return self._target.playoff(problem, genomes)
+
+    def standing(self, problem: Problem, genome: Genome) -> Standing | None:
+        """A genome against its rivals on this node's device; None on a replayed one."""
+        return standing_on(self._target, problem, genome)
+
+    def flush(self) -> int:
+        """Send telemetry that waits; how many batches are left because the aggregator could not be reached."""
+        before = self._outbox.position
+        left = self._outbox.flush(self._link)
+        if self._outbox.position != before:
+            self._save()
+        return left
+
+    def snapshot(self) -> NodeSnapshot:
+        """Where the node stands."""
+        return NodeSnapshot(
+            name=self._spec.name,
+            device=self._target.device,
+            cycle=self._loop.cycle,
+            policy_version=self._loop.policy_version,
+            sent=self._outbox.position.sent,
+            waiting_rows=self._outbox.waiting_rows,
+            refused=self._outbox.position.refused,
+        )
+
+    def close(self) -> None:
+        """End the node's workers."""
+        self._target.close()
+
+    def _drive(self, cycle: int) -> CycleRecord:
+        events: list[Event] = [CycleStarted(cycle)]
+        while True:
+            for instruction in self._loop.handle(events.pop()):
+                if not isinstance(instruction, Measure):
+                    return instruction.record
+                measure = self._target.playoff if instruction.playoff else self._target.evaluate
+                events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
+
+    def _commit(self, record: CycleRecord) -> None:
+        """The batch, then the state that makes it count."""
+        self._outbox.prepare(self._evaluations(record))
+        self._record, self._client = record, None
+        self._save()
+
+    def _save(self) -> None:
+        if self._record is not None:
+            state = _State(self._outbox.position, self._counts, self._record, self._loop.state().decode())
+            write_atomic(self._folder / "state.json", to_json(state))
+
+    def _evaluations(self, record: CycleRecord) -> list[Evaluation]:
+        evaluations = []
+        for stage, trial in record.stages():
+            number = self._counts.get(str(trial.problem), 0)
+            self._counts[str(trial.problem)] = number + 1
+            evaluations.append(Evaluation(trial, record.cycle, number, stage))
+        return evaluations

@@ -1,0 +1,101 @@
+"""Selection follows a device that changes: a replayed recording is switched half way, for each of ten seeds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from quasim.targets.replay import ReplayTarget
+
+from actors.node_loop import CycleStarted, Event, Measure, Measured, NodeLoop, Plan
+from benchmarks.harness import Bar, Row, main, say
+from quasim.errors import ConfigError
+from quasim.search import strategy
+
+SEEDS = range(10)
+CYCLES = 10
+SWITCH = 5
+EVALUATIONS = 40
+RECHECK = 3
+CLOSE = 1.05
+
+RECORDED = Path(__file__).parents[1] / "tests" / "data"
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "spaces"
+
+SWITCHES = (
+    ("convolution_milo__A100", "convolution_milo__A4000"),
+    ("convolution_milo__MI250X", "convolution_milo__W6600"),
+    ("pnpoly__RTX_2080_Ti", "pnpoly__RTX_3060_laptop"),
+)
+"""Recordings of one kernel on two devices, exhaustively measured by others (see the README there)."""
+
+
+def selected(before: Path, after: Path, seed: int) -> tuple[list[float], float]:
+    """Per cycle, the true time of what the node selected in units of the optimum; and the last one's."""
+    target = ReplayTarget("replay", [(0, before), (SWITCH, after)])
+    problem = target.problem
+    space = target.space(problem)
+    search = strategy("evolution", space, seed)
+    loop = NodeLoop("node-0", target.name, [Plan(problem, space, search)], EVALUATIONS, RECHECK)
+    ratios = []
+    for cycle in range(CYCLES):
+        target.start_cycle(cycle)
+        _run_cycle(loop, target, cycle)
+        [chosen] = target.playoff(problem, [loop.best(problem, 1)[0].genome])
+        ratios.append(chosen.time_ns / target.optimum_ns())
+    return ratios, ratios[-1]
+
+
+def _run_cycle(loop: NodeLoop, target: ReplayTarget, cycle: int) -> None:
+    events: list[Event] = [CycleStarted(cycle)]
+    while events:
+        for instruction in loop.handle(events.pop()):
+            if isinstance(instruction, Measure):
+                measure = target.playoff if instruction.playoff else target.evaluate
+                events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
+
+
+def measure(_: argparse.Namespace | None = None) -> tuple[list[Row], list[Bar]]:
+    """One row per pair of recordings; the bar is the worst seed."""
+    rows: list[Row] = []
+    bars: list[Bar] = []
+    for before, after in switches():
+        say(f"adapting: {before.name} -> {after.name}, {len(SEEDS)} seeds")
+        runs = [selected(before, after, seed)[0] for seed in SEEDS]
+        last = [run[-1] for run in runs]
+        rows.append(
+            {
+                "adapting": f"{_short(before)} -> {_short(after)}",
+                "before the switch (worst)": max(run[SWITCH - 1] for run in runs),
+                "at the switch (worst)": max(run[SWITCH] for run in runs),
+                "last cycle (worst)": max(last),
+                "seeds within 5 %": sum(ratio <= CLOSE for ratio in last),
+            }
+        )
+        bars.append(Bar.at_most(f"adapting: worst of {len(SEEDS)} seeds, {_short(after)}", max(last), CLOSE))
+    return rows, bars
+
+
+def switches() -> list[tuple[Path, Path]]:
+    """Pairs of recordings that are here.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    own = sorted(RECORDED.glob("*.json.gz"))
+    found = [(own[0], own[1])] if len(own) > 1 else []
+    for before, after in SWITCHES:
+        pair = SHARED / f"{before}.json.gz", SHARED / f"{after}.json.gz"
+        if all(path.exists() for path in pair):
+            found.append(pair)
+    if not found:
+        raise ConfigError(f"no recorded spaces in {RECORDED} or {SHARED}", "put Kernel Tuner cache files there")
+    return found
+
+
+def _short(path: Path) -> str:
+    return path.name.removesuffix(".json.gz")
+
+
+if __name__ == "__main__":
+    main("adapting", __doc__ or "", measure)

@@ -1,0 +1,121 @@
+"""What every benchmark shares: its document, its table, and its bars."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from quasim.codec import to_json
+from quasim.machine import this_machine
+from storage.files import write_atomic
+
+Row = dict[str, str | int | float | bool | None]
+
+PACKAGES = ("numpy", "msgspec", "pyarrow", "ray", "cryptography")
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """A figure and what it has to reach."""
+
+    name: str
+    value: float
+    bar: str
+    ok: bool
+
+    @classmethod
+    def at_least(cls, name: str, value: float, bound: float) -> Bar:
+        """A bar that larger values pass."""
+        return cls(name, value, f">= {bound:g}", value >= bound)
+
+    @classmethod
+    def at_most(cls, name: str, value: float, bound: float) -> Bar:
+        """A bar that smaller values pass."""
+        return cls(name, value, f"<= {bound:g}", value <= bound)
+
+
+class Document(msgspec.Struct, frozen=True):
+    """What a benchmark prints with ``--json``."""
+
+    name: str
+    device: str
+    versions: dict[str, str]
+    rows: list[Row]
+    bars: list[Bar]
+
+
+Measure = Callable[[argparse.Namespace], tuple[list[Row], list[Bar]]]
+
+
+def main(
+    name: str, doc: str, measure: Measure, options: Callable[[argparse.ArgumentParser], None] | None = None
+) -> None:
+    """Parse the command line, measure, print; exit code 1 when a bar was missed."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=doc)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--out", type=Path, help="also write the document to this file")
+    if options is not None:
+        options(parser)
+    given = parser.parse_args()
+    rows, bars = measure(given)
+    document = Document(name, _device(), _versions(), rows, bars)
+    if given.out is not None:
+        write_atomic(given.out, to_json(document) + b"\n")
+    if given.json:
+        sys.stdout.write(to_json(document).decode() + "\n")
+    else:
+        _print(document)
+    sys.exit(0 if all(bar.ok for bar in bars) else 1)
+
+
+def say(text: str) -> None:
+    """A line of progress, on stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _device() -> str:
+    machine = this_machine()
+    return f"{machine.name}, {machine.cores} cores, {machine.family}"
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _print(document: Document) -> None:
+    out = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    out.print(f"{document.name} on {document.device}")
+    for group in _alike(document.rows):
+        table = Table(*group[0])
+        for row in group:
+            table.add_row(*(_text(row[name]) for name in group[0]))
+        out.print(table)
+    table = Table("bar", "value", "required", "ok")
+    for bar in document.bars:
+        table.add_row(bar.name, _text(bar.value), bar.bar, "yes" if bar.ok else "NO")
+    out.print(table)
+
+
+def _alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """Runs of rows with the same columns."""
+    groups: list[list[Row]] = []
+    for row in rows:
+        if groups and list(groups[-1][0]) == list(row):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "–" if value is None else str(value)

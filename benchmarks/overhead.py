@@ -1,0 +1,60 @@
+"""What a trial costs outside compiling, timing and checking its answer."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from benchmarks.harness import Bar, Row, main, say
+from quasim.kernels import check_problem
+from quasim.search import strategy
+from quasim.targets.spec import CSpec
+from quasim.trial import Problem
+
+TRIALS = 40
+PROBLEMS = (
+    Problem.of("matmul", m=256, n=256, k=256),
+    Problem.of("softmax", rows=1024, cols=1024),
+    Problem.of("stencil2d", h=1024, w=1024),
+)
+
+
+def overheads_ms(problem: Problem) -> list[float]:
+    """Wall time of ask, evaluate and tell less what compiling, checking and timing took, one trial at a time."""
+    with CSpec().open() as target:
+        search = strategy("evolution", target.space(problem), 0)
+        found = []
+        for _ in range(TRIALS):
+            start = time.perf_counter_ns()
+            [trial] = target.evaluate(problem, search.ask(1))
+            search.tell([trial])
+            wall_ns = time.perf_counter_ns() - start
+            inside = (trial.compile_ns or 0) + (trial.check_ns or 0) + (trial.measure_ns or 0)
+            found.append((wall_ns - inside) / 1e6)
+    # The first trial also starts the worker and makes inputs and reference, once for all.
+    return found[1:]
+
+
+def measure(_: argparse.Namespace | None = None) -> tuple[list[Row], list[Bar]]:
+    """Median over trials, per family and over all."""
+    rows: list[Row] = []
+    everything: list[float] = []
+    for problem in PROBLEMS:
+        say(f"overhead: {TRIALS} trials of {problem}")
+        found = overheads_ms(check_problem(problem))
+        everything += found
+        rows.append(
+            {
+                "overhead of a trial [ms]": str(problem),
+                "median": float(np.median(found)),
+                "p90": float(np.percentile(found, 90)),
+                "max": max(found),
+            }
+        )
+    return rows, [Bar.at_most("overhead: median ms of a trial", float(np.median(everything)), 5.0)]
+
+
+if __name__ == "__main__":
+    main("overhead", __doc__ or "", measure)

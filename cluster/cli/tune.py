@@ -1,0 +1,139 @@
+"""`quasim tune`: one kernel, one machine, no Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from cluster.cli.output import console, log, print_json
+from cluster.report_text import best_facts
+from quasim.codec import from_json, to_json
+from quasim.errors import ConfigError, UnknownNameError
+from quasim.kernels import check_problem, family
+from quasim.search import Strategy, strategies, strategy
+from quasim.standing import Standing, standing_on
+from quasim.targets import Target
+from quasim.targets.spec import CSpec, Recording, ReplaySpec, TargetSpec
+from quasim.trial import Problem, Trial
+from quasim.tune import TuneResult
+from quasim.tune import tune as run_tuning
+from storage.files import write_atomic
+
+
+class TuneReport(msgspec.Struct, frozen=True):
+    """What `quasim tune --json` prints.
+
+    Attributes:
+        standing: the best genome against its rivals; None on a replayed device.
+    """
+
+    problem: Problem
+    target: str
+    strategy: str
+    seed: int
+    evaluations: int
+    by_status: dict[str, int]
+    best: Trial | None
+    standing: Standing | None
+    trials: tuple[Trial, ...]
+
+
+def tune(
+    kernel: Annotated[str, typer.Argument(help="Kernel family, see `quasim kernel list`.")],
+    shape: Annotated[str | None, typer.Option(help="Extents, such as m=768,n=768,k=768.")] = None,
+    target: Annotated[str, typer.Option(help="c, or the path of a recorded space to replay.")] = "c",
+    budget: Annotated[int, typer.Option(min=1, help="Genomes to evaluate, resumed ones included.")] = 100,
+    strategy_name: Annotated[str, typer.Option("--strategy", help="Search strategy.")] = "evolution",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed and same times, same search.")] = 42,
+    threads: Annotated[int | None, typer.Option(min=1, help="Most threads; default: every usable core.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report with all trials to this file, JSON.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="A file that --out wrote: its trials count.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Tune one kernel at one shape on this machine, and compare it with default, baseline and library."""
+    if strategy_name not in strategies():
+        raise UnknownNameError(f"unknown strategy {strategy_name!r}", f"use one of {', '.join(strategies())}")
+    spec: TargetSpec = CSpec(threads) if target == "c" else ReplaySpec((Recording(target),))
+    device = spec.open()
+    try:
+        problem = _problem(spec, kernel, shape)
+        result, standing = _tune(device, problem, strategy(strategy_name, device.space(problem), seed), budget, resume)
+    finally:
+        device.close()
+    report = TuneReport(
+        problem=problem,
+        target=device.name,
+        strategy=strategy_name,
+        seed=seed,
+        evaluations=result.evaluations,
+        by_status={status.value: count for status, count in result.statuses.items()},
+        best=result.best,
+        standing=standing,
+        trials=result.trials,
+    )
+    if out is not None:
+        write_atomic(out, to_json(report))
+        log().print(f"report written to {out}")
+    _print(report, json)
+
+
+def _problem(spec: TargetSpec, kernel: str, shape: str | None) -> Problem:
+    if isinstance(spec, ReplaySpec):
+        problem = spec.problem()
+        if kernel != problem.kernel or shape not in (None, problem.shape_text):
+            raise ConfigError(f"the recording is of {problem}", f"tune {problem.kernel}, and leave out --shape")
+        return problem
+    if shape is None:
+        names = ",".join(f"{dim.name}=…" for dim in family(kernel).kernel.dims)
+        raise ConfigError(f"{kernel} needs --shape", f"write --shape {names}")
+    return check_problem(Problem.parse(kernel, shape))
+
+
+def _tune(
+    device: Target, problem: Problem, search: Strategy, budget: int, resume: Path | None
+) -> tuple[TuneResult, Standing | None]:
+    earlier = _earlier(resume, problem)
+    search.tell(earlier)
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=log()) as progress:
+        bar = progress.add_task(str(problem), total=budget, completed=len(earlier))
+        result = run_tuning(
+            device, problem, search, max(1, budget - len(earlier)), on_trial=lambda _: progress.advance(bar)
+        )
+    result = msgspec.structs.replace(result, trials=(*earlier, *result.trials))
+    return result, standing_on(device, problem, result.best.genome) if result.best else None
+
+
+def _earlier(resume: Path | None, problem: Problem) -> tuple[Trial, ...]:
+    if resume is None:
+        return ()
+    try:
+        earlier = from_json(resume.read_bytes(), TuneReport, str(resume))
+    except OSError as error:
+        raise ConfigError(
+            f"--resume {resume} cannot be read: {error.strerror}", "give a file that --out wrote"
+        ) from error
+    if earlier.problem != problem:
+        raise ConfigError(
+            f"{resume} is about {earlier.problem}, not {problem}", "resume with the same kernel and shape"
+        )
+    return earlier.trials
+
+
+def _print(report: TuneReport, json: bool) -> None:
+    if json:
+        print_json(report)
+        return
+    table = Table(title=f"{report.problem} on {report.target}", title_justify="left", show_header=False)
+    counts = ", ".join(f"{count} {status}" for status, count in report.by_status.items())
+    table.add_row("evaluations", f"{report.evaluations}: {counts}")
+    if report.best is None:
+        table.add_row("best", "nothing worked")
+    else:
+        for name, value in best_facts(report.best, report.standing):
+            table.add_row(name, value)
+    console().print(table)

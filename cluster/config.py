@@ -1,0 +1,159 @@
+"""Configuration of a fleet: YAML into frozen typed structs, with overrides from the environment and flags.
+
+Precedence: flags, then ``QUASIM_*`` variables, then the file, then the defaults below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from quasim.errors import ConfigError, QuasimError
+from quasim.kernels import check_problem
+from quasim.search import strategies
+from quasim.targets.spec import Recording, ReplaySpec, TargetSpec
+from quasim.trial import Problem
+
+ENVIRONMENT = {"QUASIM_SEED": "seed", "QUASIM_CYCLES": "cycles", "QUASIM_OUT": "out", "QUASIM_AGENTS": "agents"}
+"""Variables that override the file, and the field that each sets."""
+
+
+LEAST = {"seed": 0, "agents": 1, "late_agents": 0, "cycles": 1, "evaluations": 1, "recheck": 0, "floor": 1}
+"""Least value of each whole-number field."""
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all config structs: unknown fields are errors."""
+
+
+class ProblemConfig(_Strict):
+    """A kernel family at one shape, such as ``m=768,n=768,k=768``."""
+
+    kernel: str
+    shape: str
+
+    @property
+    def problem(self) -> Problem:
+        """The problem it names."""
+        return Problem.parse(self.kernel, self.shape)
+
+
+class FleetConfig(_Strict):
+    """Everything that `quasim run` needs to know.
+
+    Attributes:
+        federation: name under which policies are signed; nodes refuse policies of another.
+        agents: node agents that start at cycle 0.
+        late_agents, late_cycle: agents that join at the start of that cycle; None: half time.
+        cycles: how often each node runs a generation and the fleet learns from it.
+        evaluations: new genomes that a node measures per problem and cycle.
+        recheck: elites that a node measures again, interleaved, at the start of a cycle.
+        floor: fewest participants of a round; below it nothing is shared.
+        cycle_timeout_s: a node that takes longer misses the round of that cycle.
+        problems: what is tuned; a replay target brings its own problem, so leave it empty there.
+        out: folder in which the folder of the run is made.
+    """
+
+    target: TargetSpec
+    problems: tuple[ProblemConfig, ...] = ()
+    federation: str = "local"
+    seed: int = 42
+    agents: int = 4
+    late_agents: int = 0
+    late_cycle: int | None = None
+    cycles: int = 10
+    evaluations: int = 4
+    recheck: int = 3
+    floor: int = 2
+    strategy: str = "evolution"
+    cycle_timeout_s: float = 600.0
+    out: str = "runs"
+
+    def __post_init__(self) -> None:
+        for name, low in LEAST.items():
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name}={getattr(self, name)} is too small", f"give {low} or more")
+        if self.cycle_timeout_s <= 0:
+            raise ConfigError(f"cycle_timeout_s={self.cycle_timeout_s} is not a time", "give seconds above 0")
+        if self.floor > self.agents:
+            raise ConfigError(f"floor={self.floor} is above agents={self.agents}", "no round could ever finish")
+        if self.late_cycle is not None and not 0 < self.late_cycle < self.cycles:
+            raise ConfigError(
+                f"late_cycle={self.late_cycle} is not within the {self.cycles} cycles", "choose one inside"
+            )
+        if self.strategy not in strategies():
+            raise ConfigError(f"unknown strategy {self.strategy!r}", f"use one of {', '.join(strategies())}")
+        self._check_problems()
+
+    def _check_problems(self) -> None:
+        if isinstance(self.target, ReplaySpec):
+            if self.problems:
+                raise ConfigError("a replay target brings its own problem", "leave out problems")
+            if not self.target.recordings:
+                raise ConfigError("a replay target needs recordings", "list at least one path")
+            return
+        if not self.problems:
+            raise ConfigError("no problems to tune", "list at least one kernel and shape under problems")
+        for entry in self.problems:
+            check_problem(entry.problem)
+        if len({entry.problem for entry in self.problems}) != len(self.problems):
+            raise ConfigError("a problem stands twice under problems", "name each kernel and shape once")
+
+    def tuned_problems(self) -> tuple[Problem, ...]:
+        """What is tuned, each shape in the order of its kernel's dimensions.
+
+        Raises:
+            DataError: a recording that a replay target names cannot be read.
+        """
+        if isinstance(self.target, ReplaySpec):
+            return (self.target.problem(),)
+        return tuple(check_problem(entry.problem) for entry in self.problems)
+
+    @property
+    def joins_at(self) -> int:
+        """The cycle at whose start late agents join."""
+        return self.cycles // 2 if self.late_cycle is None else self.late_cycle
+
+
+def load_config(path: Path, environment: Mapping[str, str], flags: Mapping[str, object]) -> FleetConfig:
+    """Read a fleet's configuration.
+
+    Args:
+        path: a YAML file; replay paths in it are relative to its folder.
+        environment: as ``os.environ``.
+        flags: fields given on the command line; None means not given.
+
+    Raises:
+        ConfigError: the file is missing, or a field is unknown or has a bad value.
+    """
+    try:
+        raw = msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError as error:
+        raise ConfigError(f"no config file {path}", "give a path such as configs/local.yaml") from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"config file {path} cannot be read: {error}", "it must be a YAML mapping") from error
+    raw.update({field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)})
+    raw.update({field: value for field, value in flags.items() if value is not None})
+    return _relative_to(path.parent, _build(raw, str(path)))
+
+
+def _build(raw: Mapping[str, object], origin: str) -> FleetConfig:
+    # Not strict: the environment gives numbers as text.
+    try:
+        return msgspec.convert(raw, FleetConfig, strict=False)
+    except QuasimError as error:
+        raise type(error)(f"{origin}: {error.what}", error.do) from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {error}", "see the commented configs/local.yaml") from error
+
+
+def _relative_to(folder: Path, config: FleetConfig) -> FleetConfig:
+    if not isinstance(config.target, ReplaySpec):
+        return config
+    found = tuple(
+        Recording(path=str((folder / r.path).resolve()), from_cycle=r.from_cycle) for r in config.target.recordings
+    )
+    return msgspec.structs.replace(config, target=ReplaySpec(recordings=found))

@@ -1,0 +1,287 @@
+"""Drives a fleet through its cycles: start the actors, let nodes work, run the round, broadcast, and keep the log.
+
+    cycle c:  node.run_cycle(c, policy) on every node ──► records ──► round ──► signed policy ──► cycles/000c.json
+
+The driver is the only loop. Whatever it has not logged it asks for again, and both actors answer repeated calls alike,
+so a killed actor or a resumed run changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.aggregator import Aggregator, AggregatorSpec, RoundStep
+from actors.node_agent import NodeSpec
+from actors.node_loop import CycleRecord
+from actors.remote import RayNode, start_aggregator, start_node
+from aggregation.catalogue import Catalogue
+from aggregation.signing import PolicySigner, verify
+from cluster.config import FleetConfig
+from cluster.run_folder import RunFolder
+from cluster.run_log import FleetCycle, FleetEnd, RoundOutcome
+from quasim.codec import from_json, to_json
+from quasim.errors import QuasimError
+from quasim.measure import fastest
+from quasim.policy import Topic
+from quasim.standing import Standing
+from quasim.trial import Problem, Trial
+from storage.files import write_atomic
+from storage.keys import load_or_create_key
+
+LOG = logging.getLogger(__name__)
+
+ROUND_ATTEMPTS = 3
+"""A round that an aggregator's restart swallowed is opened again this often."""
+
+ROUND_TIMEOUT_S = 60.0
+FLUSH_ATTEMPTS = 10
+
+FINALISTS_PER_NODE = 3
+FINALISTS = 6
+"""Genomes in the final playoff of a problem: a second or two of interleaved windows."""
+
+Say = Callable[[str], None]
+
+
+class Fleet:
+    """The actors of one run, and the log of what they did. Needs an initialised Ray."""
+
+    def __init__(self, config: FleetConfig, folder: RunFolder, site: Path, say: Say = LOG.info) -> None:
+        self._config = config
+        self._folder = folder
+        self._site = site
+        self._say = say
+        self._problems = config.tuned_problems()
+        self._nodes: dict[str, ActorHandle[RayNode]] = {}
+        self._name = f"aggregator-{folder.path.resolve()}"
+        self._public_key = PolicySigner(load_or_create_key(site / "signing.key")).public_key
+        self._done = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
+        self._machines = _machines()
+        self._start_nodes(len(self._done))
+        self._catalogue = self._agree_on_catalogue()
+        self._aggregator = self._start_aggregator()
+
+    def run(self) -> list[FleetCycle]:
+        """Run the cycles that are not yet in the log; all of the log at the end.
+
+        Raises:
+            QuasimError: a node cannot work, or the aggregator cannot be reached.
+        """
+        policy = _get(self._aggregator.policy.remote(), "the aggregator")
+        for cycle in range(len(self._done), self._config.cycles):
+            self._start_nodes(cycle)
+            policy = self._cycle(cycle, policy)
+        self._adopt(policy)
+        return self._done
+
+    def _cycle(self, cycle: int, policy: bytes | None) -> bytes | None:
+        records = self._measure(cycle, policy)
+        step, refused = self._round(cycle, [record.node for record in records])
+        newest = step.policy or policy
+        done = FleetCycle(cycle, tuple(records), self._outcome(step, newest, refused))
+        write_atomic(self._folder.cycle_file(cycle), to_json(done))
+        self._done.append(done)
+        self._say(_headline(done, self._config.cycles))
+        return newest
+
+    def _measure(self, cycle: int, policy: bytes | None) -> list[CycleRecord]:
+        """A generation on every node; nodes that fail or take too long are left out of this cycle's round."""
+        shared = ray.put(policy)
+        calls = {node.run_cycle.remote(cycle, shared): name for name, node in self._nodes.items()}
+        ready, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._config.cycle_timeout_s)
+        for call in late:
+            self._say(f"{calls[call]} is still busy with cycle {cycle} and misses its round")
+        records: list[CycleRecord] = [_get(call, calls[call]) for call in ready]
+        return sorted(records, key=lambda record: record.node)
+
+    def _round(self, cycle: int, roster: Sequence[str]) -> tuple[RoundStep, list[tuple[str, str]]]:
+        refused: list[tuple[str, str]] = []
+        for _ in range(ROUND_ATTEMPTS):
+            step: RoundStep = _get(self._aggregator.open_round.remote(cycle, roster), "the aggregator")
+            while not step.over:
+                refused += step.refused
+                step = self._deliver(step)
+            refused += step.refused
+            if step.policy or len(roster) < self._config.floor:
+                break
+        return step, refused
+
+    def _deliver(self, step: RoundStep) -> RoundStep:
+        """Bring messages to the nodes and their answers back, in the order of the roster."""
+        calls = [
+            (name, self._nodes[name].answer.remote(message, self._catalogue.to_bytes()))
+            for name, message in sorted(step.messages)
+        ]
+        ray.wait([call for _, call in calls], num_returns=len(calls), timeout=ROUND_TIMEOUT_S) if calls else None
+        answers = [(name, answer) for name, call in calls for answer in _answers(call)]
+        if not answers:
+            return _round_step(self._aggregator.deadline.remote())
+        return _round_step(self._aggregator.answer.remote(answers))
+
+    def _outcome(self, step: RoundStep, newest: bytes | None, refused: Sequence[tuple[str, str]]) -> RoundOutcome:
+        if newest is None:
+            return RoundOutcome(0, "", 0, step.abandoned or "", tuple(refused))
+        policy = verify(newest, trusted_key=self._public_key, federation=self._config.federation, newer_than=0)
+        return RoundOutcome(
+            policy.version,
+            policy.protocol,
+            policy.participants if step.policy else 0,
+            step.abandoned or "",
+            tuple(refused),
+        )
+
+    def _adopt(self, policy: bytes | None) -> None:
+        if policy is not None:
+            shared = ray.put(policy)
+            for name, node in self._nodes.items():
+                _get(node.adopt.remote(shared), name)
+
+    def finish(self) -> FleetEnd:
+        """Compare the fleet's finalists, send what telemetry is left, and say where everyone stands."""
+        finals = tuple(self._final(problem) for problem in self._problems)
+        standings = tuple(
+            self._standing(problem, trials) for problem, trials in zip(self._problems, finals, strict=True)
+        )
+        for _ in range(FLUSH_ATTEMPTS):
+            if not sum(_get(node.flush.remote(), name) for name, node in self._nodes.items()):
+                break
+        nodes = tuple(_get(node.snapshot.remote(), name) for name, node in sorted(self._nodes.items()))
+        end = FleetEnd(nodes, _get(self._aggregator.snapshot.remote(), "the aggregator"), finals, standings)
+        write_atomic(self._folder.end, to_json(end))
+        return end
+
+    def _final(self, problem: Problem) -> tuple[Trial, ...]:
+        """The best that each node knows, measured again in interleaved windows on one device."""
+        tops = [_get(node.top.remote(problem, FINALISTS_PER_NODE), name) for name, node in sorted(self._nodes.items())]
+        ranked = sorted((trial for top in tops for trial in top), key=lambda t: (t.time_ns, str(t.genome)))
+        genomes = list(dict.fromkeys(trial.genome for trial in ranked))[:FINALISTS]
+        if not genomes:
+            return ()
+        self._say(f"{problem}: playoff of {len(genomes)} finalists")
+        name = min(self._nodes)
+        return tuple(_get(self._nodes[name].playoff.remote(problem, genomes), name))
+
+    def _standing(self, problem: Problem, finals: Sequence[Trial]) -> Standing | None:
+        best = fastest(finals)
+        if best is None:
+            return None
+        name = min(self._nodes)
+        standing: Standing | None = _get(self._nodes[name].standing.remote(problem, best.genome), name)
+        return standing
+
+    def close(self) -> None:
+        """End the actors and with them their workers."""
+        for node in self._nodes.values():
+            ray.kill(node)
+        ray.kill(self._aggregator)
+
+    def _start_nodes(self, cycle: int) -> None:
+        """Start the nodes that belong to a cycle and are not there yet."""
+        early = [(number, 0) for number in range(self._config.agents)]
+        joining = [(self._config.agents + extra, self._config.joins_at) for extra in range(self._config.late_agents)]
+        for number, first_cycle in early + joining:
+            name = f"node-{number}"
+            if first_cycle <= cycle and name not in self._nodes:
+                if first_cycle:
+                    self._say(f"{name} joins at cycle {first_cycle}")
+                machine = self._machines[number % len(self._machines)]
+                spec = self._node_spec(name, number, first_cycle)
+                self._nodes[name] = start_node(spec, self._config.target, self._name, machine)
+
+    def _node_spec(self, name: str, number: int, first_cycle: int) -> NodeSpec:
+        config = self._config
+        return NodeSpec(
+            name=name,
+            folder=self._folder.node(name),
+            federation=config.federation,
+            trusted_key=self._public_key,
+            site_key=self._site / "site.key",
+            dictionary=self._site / "ids",
+            problems=self._problems,
+            strategy=config.strategy,
+            # Far apart, so that the problems of one node do not draw what those of the next draw.
+            seed=config.seed * 1_000_000 + number * 1_000,
+            first_cycle=first_cycle,
+            evaluations=config.evaluations,
+            recheck=config.recheck,
+        )
+
+    def _agree_on_catalogue(self) -> Catalogue:
+        """All that any of the first nodes can speak of; machines unlike in cores have spaces unlike in threads."""
+        topics: set[Topic] = set()
+        for name, node in self._nodes.items():
+            topics.update(Catalogue.from_bytes(_get(node.catalogue.remote(), name)).topics)
+        return Catalogue(tuple(sorted(topics)))
+
+    def _start_aggregator(self) -> ActorHandle[Aggregator]:
+        spec = AggregatorSpec(
+            folder=self._folder.aggregator,
+            telemetry=self._folder.telemetry,
+            policies=self._folder.policies,
+            signing_key=self._site / "signing.key",
+            federation=self._config.federation,
+            catalogue=self._catalogue,
+            floor=self._config.floor,
+        )
+        return start_aggregator(spec, self._name, self._machines[0])
+
+
+def _machines() -> list[str]:
+    """Ray nodes that are alive, the driver's own first: the store is on it."""
+    own = ray.get_runtime_context().get_node_id()
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = sorted(str(node["NodeID"]) for node in nodes if node["Alive"])
+    return [own, *(node for node in alive if node != own)]
+
+
+def _get(call: Any, whom: str) -> Any:
+    """The result of an actor's call; what the actor raised as one of our errors stays that error."""
+    try:
+        return ray.get(call)
+    except RayTaskError as error:
+        if isinstance(error.cause, QuasimError):
+            raise error.cause from error
+        raise QuasimError(f"{whom} failed: {error.cause!r}", "see the logs of its Ray actor") from error
+    except RayActorError as error:
+        raise QuasimError(
+            f"{whom} cannot be reached: {_first_lines(error)}", "see the logs of its Ray actor"
+        ) from error
+
+
+def _first_lines(error: Exception) -> str:
+    """A dead actor's story, shortened to what its constructor said last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _answers(call: Any) -> list[bytes]:
+    """What a node answered; nothing when it did not in time, which is a dropout."""
+    try:
+        answers: list[bytes] = ray.get(call, timeout=0.1)
+    except Exception as error:
+        LOG.warning("a node dropped out of the round: %s", error)
+        return []
+    return answers
+
+
+def _round_step(call: Any) -> RoundStep:
+    step: RoundStep = _get(call, "the aggregator")
+    return step
+
+
+def _headline(done: FleetCycle, cycles: int) -> str:
+    best: dict[str, float] = {}
+    for part in (part for record in done.records for part in record.problems):
+        if part.best_ns is not None:
+            name = part.problem.kernel
+            best[name] = min(best.get(name, part.best_ns), part.best_ns)
+    times = ", ".join(f"{name} {time_ns / 1e6:.3g} ms" for name, time_ns in sorted(best.items()))
+    policy = f"policy {done.round.policy_version}" if not done.round.abandoned else f"no policy: {done.round.abandoned}"
+    return f"cycle {done.cycle + 1}/{cycles}: {len(done.records)} nodes, {policy}; best {times or 'none yet'}"

@@ -1,0 +1,59 @@
+"""Starting or joining Ray, always with token authentication on and said explicitly."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from quasim.errors import ConfigError
+
+NAMESPACE = "quasim"
+
+
+def require_token_auth() -> None:
+    """Turn Ray's token authentication on for this process and what it starts; keeps a token that is already set."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def local_cluster(cpus: int) -> Iterator[None]:
+    """A Ray cluster on this machine that lives as long as the block."""
+    require_token_auth()
+    # Ray's usage report wants the network; a fleet's operator has not agreed to it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        logging_level="error",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def joined_cluster() -> Iterator[None]:
+    """The Ray cluster that this process was submitted to, or that runs on this machine.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+    except ConnectionError as error:
+        raise ConfigError("no Ray cluster to join", "start one with `ray start --head`, or use `quasim run`") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

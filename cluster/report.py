@@ -1,0 +1,174 @@
+"""The report of a run: computed from its folder alone, so that it can be made again at any time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+import msgspec
+
+from cluster.history import (
+    Arrival,
+    Selection,
+    arrivals,
+    evaluations,
+    selection_by_cycle,
+    status_counts,
+    trials_by_stage,
+)
+from cluster.run_folder import RunFolder
+from cluster.run_log import FleetCycle, FleetEnd
+from quasim.codec import from_json
+from quasim.errors import DataError
+from quasim.measure import fastest
+from quasim.standing import Standing
+from quasim.targets import DeviceFacts
+from quasim.trial import Problem, Trial
+from storage.queries import count_by_status, open_dataset
+
+
+class KernelReport(msgspec.Struct, frozen=True):
+    """What the fleet found for one problem.
+
+    Attributes:
+        best: the winner of the final playoff; None where nothing worked.
+        standing: against default, baseline, library and the machine's peaks; None on a replayed device.
+        evaluations: measurements made, repeated ones included.
+        by_status: searched genomes by how they ended.
+    """
+
+    problem: Problem
+    best: Trial | None
+    standing: Standing | None
+    evaluations: int
+    by_status: dict[str, int]
+
+
+class Adoption(msgspec.Struct, frozen=True):
+    """Which policy a node held at the end, and how many cycles it worked with one."""
+
+    node: str
+    version: int
+    cycles_with_policy: int
+    cycles: int
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Telemetry rows: committed to be sent, acknowledged, stored, and refused for good."""
+
+    sent: int
+    acknowledged: int
+    stored: int
+    refused: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything sent is acknowledged and stored, once."""
+        return self.sent == self.acknowledged == self.stored
+
+
+class LateJoiner(msgspec.Struct, frozen=True):
+    """What joining late gained on one problem: evaluations until within 5 % of the fleet's best.
+
+    Attributes:
+        late: median over the late nodes; first: over those that started the fleet. None: some never came close, so
+            that the median is unknown; ``of`` is how many evaluations they made.
+    """
+
+    problem: str
+    late: float | None
+    first: float | None
+    late_of: int
+    first_of: int
+
+
+class FleetReport(msgspec.Struct, frozen=True):
+    """What the fleet did."""
+
+    cycles: int
+    policy_versions: int
+    abandoned_rounds: int
+    protocol: str
+    participants: tuple[int, ...]
+    rows: Rows
+    stored_by_status: dict[str, int]
+    by_stage: dict[str, int]
+    adoption: tuple[Adoption, ...]
+    selection: tuple[Selection, ...]
+    arrivals: tuple[Arrival, ...]
+    late_joiner: tuple[LateJoiner, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything that `quasim report` shows."""
+
+    name: str
+    devices: tuple[DeviceFacts, ...]
+    kernels: tuple[KernelReport, ...]
+    fleet: FleetReport
+
+
+def build_report(folder: RunFolder) -> Report:
+    """The report of a finished run.
+
+    Raises:
+        DataError: the run has not finished.
+        StorageError: the folder cannot be read.
+    """
+    if not folder.end.exists():
+        raise DataError(f"the run in {folder.path} has not finished", f"continue it: quasim run --resume {folder.path}")
+    config = folder.load_config()
+    end = from_json(folder.end.read_bytes(), FleetEnd, str(folder.end))
+    cycles = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
+    records = [record for cycle in cycles for record in cycle.records]
+    kernels = tuple(
+        KernelReport(problem, fastest(finals), standing, evaluations(records, problem), status_counts(records, problem))
+        for problem, finals, standing in zip(config.tuned_problems(), end.finals, end.standings, strict=True)
+    )
+    found = arrivals(records, {k.problem: k.best.time_ns for k in kernels if k.best}, config.joins_at)
+    fleet = FleetReport(
+        cycles=len(cycles),
+        policy_versions=max((cycle.round.policy_version for cycle in cycles), default=0),
+        abandoned_rounds=sum(bool(cycle.round.abandoned) for cycle in cycles),
+        protocol=next((cycle.round.protocol for cycle in reversed(cycles) if cycle.round.protocol), ""),
+        participants=tuple(cycle.round.participants for cycle in cycles),
+        rows=_rows(end),
+        stored_by_status=count_by_status(open_dataset([folder.telemetry])),
+        by_stage=trials_by_stage(records),
+        adoption=_adoption(end, cycles),
+        selection=tuple(selection_by_cycle(records)),
+        arrivals=tuple(found),
+        late_joiner=_late_joiner(found),
+    )
+    return Report(folder.path.name, tuple(dict.fromkeys(node.device for node in end.nodes)), kernels, fleet)
+
+
+def _rows(end: FleetEnd) -> Rows:
+    sent, refused = sum(node.sent for node in end.nodes), sum(node.refused for node in end.nodes)
+    waiting = sum(node.waiting_rows for node in end.nodes)
+    return Rows(sent, sent - refused - waiting, end.aggregator.store.rows, refused)
+
+
+def _adoption(end: FleetEnd, cycles: Sequence[FleetCycle]) -> tuple[Adoption, ...]:
+    worked = Counter(record.node for cycle in cycles for record in cycle.records)
+    steered = Counter(record.node for cycle in cycles for record in cycle.records if record.policy_version)
+    return tuple(Adoption(n.name, n.policy_version, steered[n.name], worked[n.name]) for n in end.nodes)
+
+
+def _late_joiner(found: Sequence[Arrival]) -> tuple[LateJoiner, ...]:
+    gains = []
+    for problem in dict.fromkeys(arrival.problem for arrival in found):
+        late = [a for a in found if a.problem == problem and a.late]
+        first = [a for a in found if a.problem == problem and not a.late]
+        if late and first:
+            of = max(a.of for a in late), max(a.of for a in first)
+            gains.append(LateJoiner(problem, _median(late), _median(first), *of))
+    return tuple(gains)
+
+
+def _median(found: Sequence[Arrival]) -> float | None:
+    """Median evaluations to arrive; None where it never did. Those that never arrived count as later than any."""
+    never = 1 << 60
+    middle = median(never if a.evaluations is None else a.evaluations for a in found)
+    return None if middle >= never / 2 else float(middle)

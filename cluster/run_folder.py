@@ -1,0 +1,90 @@
+"""Where a run keeps what: the one place that knows the layout documented in docs/run-folder.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.config import FleetConfig
+from quasim.codec import from_json, to_json
+from quasim.errors import StorageError
+from storage.files import make_folder, write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: FleetConfig) -> RunFolder:
+        """Make the folder of a new run.
+
+        Raises:
+            StorageError: it cannot be made, or already holds a run.
+        """
+        folder = cls(path)
+        if folder.config.exists():
+            raise StorageError(f"{path} already holds a run", "give another --out, or continue it with --resume")
+        make_folder(path)
+        write_atomic(folder.config, to_json(config))
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            StorageError: the folder holds no run.
+        """
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise StorageError(f"{path} holds no run (no {folder.config.name})", "give a folder made by `quasim run`")
+        return folder
+
+    def load_config(self) -> FleetConfig:
+        """The configuration that the run was started with."""
+        return from_json(self.config.read_bytes(), FleetConfig, str(self.config))
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, JSON."""
+        return self.path / "config.json"
+
+    @property
+    def telemetry(self) -> Path:
+        """Sealed segments of the aggregator."""
+        return self.path / "telemetry"
+
+    @property
+    def policies(self) -> Path:
+        """Signed policies by version."""
+        return self.path / "policies"
+
+    @property
+    def aggregator(self) -> Path:
+        """State of the aggregator."""
+        return self.path / "aggregator"
+
+    def cycle_file(self, cycle: int) -> Path:
+        """What the fleet did in a cycle, JSON."""
+        return make_folder(self.path / "cycles") / f"{cycle:04d}.json"
+
+    def cycle_files(self) -> list[Path]:
+        """Files of the finished cycles, in order."""
+        return sorted((self.path / "cycles").glob("[0-9]*.json"))
+
+    @property
+    def end(self) -> Path:
+        """Where everyone stood at the end, JSON; absent while the run goes on."""
+        return self.path / "end.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, JSON."""
+        return self.path / "report.json"
+
+    def node(self, name: str) -> Path:
+        """State, spool and generations of one node."""
+        return self.path / "nodes" / name

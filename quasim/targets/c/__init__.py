@@ -1,0 +1,1 @@
+"""The C target: schedules printed as C, compiled by the system compiler, run in worker processes."""

@@ -1,0 +1,173 @@
+"""The C helpers that emitted code calls: what vector extensions have no operator for.
+
+They compile under gcc and clang for any instruction set; only streamed stores ask which one it is.
+"""
+
+from __future__ import annotations
+
+from string import Template
+
+_COMMON = """\
+#include <stdint.h>
+#include <stdlib.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static inline int64_t thread_number(void) {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+/* Memory of `count` floats for each of `copies` threads, each on lines of its own. */
+static inline int64_t padded(int64_t count, int64_t alignment) {
+    const int64_t step = alignment / (int64_t)sizeof(float);
+    return (count + step - 1) / step * step;
+}
+
+static inline void *scratch(int64_t count, int64_t copies, int64_t alignment) {
+    return aligned_alloc((size_t)alignment, (size_t)(padded(count, alignment) * copies) * sizeof(float));
+}
+
+/* NaN if either is. */
+static inline float max1(float a, float b) { return a > b || a != a ? a : b; }
+
+static inline void touch(const float *p) { (void)*(const volatile float *)p; }
+
+static inline void fence(void) {
+#if defined(__SSE2__)
+    __builtin_ia32_sfence();
+#endif
+}
+"""
+
+_VECTOR = Template("""\
+
+typedef float v$n __attribute__((vector_size($bytes)));
+typedef float loose$n __attribute__((vector_size($bytes), aligned(4), may_alias));
+typedef int32_t i$n __attribute__((vector_size($bytes)));
+typedef uint32_t u$n __attribute__((vector_size($bytes)));
+
+static inline v$n spread$n(float x) { return (v$n){$spread}; }
+static inline v$n load$n(const float *p) { return *(const loose$n *)p; }
+static inline void store$n(float *p, v$n x) { *(loose$n *)p = x; }
+
+/* x, in a register: gcc would rather read memory again at each use, and make a loop wait for its loads. */
+static inline v$n pin$n(v$n x) {
+#if $one_register && defined(__GNUC__)
+    __asm__("" : "+x"(x));
+#endif
+    return x;
+}
+
+/* The first `live` elements, and 0 in the other lanes; touches no others. */
+static __attribute__((noinline)) v$n load_part$n(const float *p, int64_t live) {
+    v$n x = {0};
+    for (int64_t i = 0; i < min_of(live, $n); ++i) x[i] = p[i];
+    return x;
+}
+
+static __attribute__((noinline)) void store_part$n(float *p, v$n x, int64_t live) {
+    for (int64_t i = 0; i < min_of(live, $n); ++i) p[i] = x[i];
+}
+
+static inline v$n choose$n(i$n mask, v$n a, v$n b) { return (v$n)((mask & (i$n)a) | (~mask & (i$n)b)); }
+
+static inline v$n keep$n(v$n x, int64_t live, float fill) {
+    const i$n lane = {$iota};
+    const int32_t count = (int32_t)max_of(0, min_of(live, $n));
+    return choose$n(lane < count, x, spread$n(fill));
+}
+
+/* As the x86 instructions: b where the two are unordered. */
+static inline v$n smaller$n(v$n a, v$n b) {
+#if $one_register && !defined(__clang__)
+    return __builtin_ia32_minps$suffix(a, b);
+#else
+    return choose$n(a < b, a, b);
+#endif
+}
+
+static inline v$n larger$n(v$n a, v$n b) {
+#if $one_register && !defined(__clang__)
+    return __builtin_ia32_maxps$suffix(a, b);
+#else
+    return choose$n(a > b, a, b);
+#endif
+}
+
+/* NaN where either is: all bits of a mask are a NaN. */
+static inline v$n max$n(v$n a, v$n b) { return (v$n)((i$n)larger$n(a, b) | (a != a)); }
+
+/* Elements from p to the next address that is aligned to a vector. */
+static inline int64_t to_aligned$n(const float *p) {
+    return (int64_t)((-(uintptr_t)p % $bytes) / sizeof(float));
+}
+
+/* Past the caches, where the address is aligned and the instruction set can. */
+static inline void stream$n(float *p, v$n x) {
+#if $one_register
+    if ((uintptr_t)p % $bytes == 0) {
+#if defined(__clang__)
+        __builtin_nontemporal_store(x, (v$n *)p);
+#else
+        __builtin_ia32_movntps$suffix(p, x);
+#endif
+        return;
+    }
+#endif
+    store$n(p, x);
+}
+""")
+
+_EXP = Template("""\
+
+/* exp with a relative error below 2e-7: x = n ln 2 + r with |r| <= ln 2 / 2, a minimax polynomial of degree 5 for 2 e^r,
+   and 2^(n - 1) by its exponent bits. Adding 1.5 * 2^23 rounds n to an integer and leaves it in the low bits, so NaN is
+   never converted to one. Results from 2^128 on are infinite, those below 2^-125 are 0. */
+static inline v$n exp$n(v$n x) {
+    x = smaller$n(spread$n(89.0f), larger$n(spread$n(-87.3f), x));
+    const v$n shifted = x * 1.44269504f + 12582912.0f;
+    const v$n n = shifted - 12582912.0f;
+    v$n r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    v$n p = spread$n(0.01658061146736145f);
+    p = p * r + 0.0837959498167038f;
+    p = p * r + 0.3333527445793152f;
+    p = p * r + 0.999983012676239f;
+    p = p * r + 1.9999994039535522f;
+    p = p * r + 2.0f;
+    return p * (v$n)(((u$n)shifted << 23) + (126u << 23));
+}
+""")
+
+_X86 = {
+    4: ("defined(__SSE__)", ""),
+    8: ("defined(__AVX__)", "256"),
+}
+"""By floats in a vector: when one register holds it, and what gcc's names of its instructions end in."""
+
+
+def prelude(lanes: int, exp: bool) -> str:
+    """The helpers for vectors of ``lanes`` floats.
+
+    Args:
+        lanes: floats in a vector, a power of two.
+        exp: whether the code needs the exponential.
+    """
+    one_register, suffix = _X86.get(lanes, ("0", ""))
+    names = {
+        "n": str(lanes),
+        "bytes": str(4 * lanes),
+        "spread": ", ".join(["x"] * lanes),
+        "iota": ", ".join(str(lane) for lane in range(lanes)),
+        "one_register": one_register,
+        "suffix": suffix,
+    }
+    return _COMMON + _VECTOR.substitute(names) + (_EXP.substitute(names) if exp else "")

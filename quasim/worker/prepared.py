@@ -1,0 +1,85 @@
+"""A problem made ready in a worker: seeded inputs, the float64 reference, and the sets that launches rotate through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from quasim.kernels import Arrays, family
+from quasim.kernels.accuracy import Errors, kernel_errors
+from quasim.trial import Problem
+from quasim.worker.arena import Arena
+
+Launch = Callable[[], object]
+"""Runs a competitor once on arrays fixed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one answer is right.
+
+    Attributes:
+        errors: None when the answer is wrong beyond measure.
+        wrong: in one line, what is wrong; empty for a right answer.
+    """
+
+    errors: Errors | None
+    wrong: str
+
+
+class Bench:
+    """One prepared problem.
+
+    Args:
+        seed: of the inputs; the same seed gives the same bytes.
+        total_bytes: the sets together take at least this much.
+    """
+
+    def __init__(self, problem: Problem, seed: int, total_bytes: int) -> None:
+        self.problem = problem
+        self.family = family(problem.kernel)
+        inputs = self.family.inputs(problem.dims, np.random.default_rng(seed))
+        self.arena = Arena(self.family.kernel, problem.dims, inputs, total_bytes)
+        self._references = self.family.reference(problem.dims, inputs)
+        self._position = 0
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes."""
+        references = sum(r.value.nbytes + r.scale.nbytes for r in self._references.values())
+        return self.arena.bytes + references
+
+    def next_set(self) -> int:
+        """The set that was used longest ago; shared by all competitors, so that none finds its data in a cache."""
+        self._position = (self._position + 1) % len(self.arena.sets)
+        return self._position
+
+    def check(self, prepare: Callable[[Arrays], Launch]) -> Verdict:
+        """Run once on outputs that were filled with ``UNTOUCHED``, and compare with the reference.
+
+        Raises:
+            Exception: whatever the launch raises.
+        """
+        self.arena.clear_outputs(0)
+        prepare(self.arena.sets[0])()
+        trespass = self.arena.trespass(0)
+        outputs = self.arena.outputs(0)
+        errors = kernel_errors(self.family.kernel, outputs, self._references)
+        if trespass:
+            return Verdict(None, trespass)
+        if not math.isfinite(errors.frobenius) or not math.isfinite(errors.componentwise):
+            return Verdict(None, _why_infinite(outputs))
+        if errors.frobenius > self.family.tolerance:
+            return Verdict(errors, f"error {errors.frobenius:.3g} is above the tolerance {self.family.tolerance:.3g}")
+        return Verdict(errors, "")
+
+
+def _why_infinite(outputs: Arrays) -> str:
+    if any(np.isnan(array).any() for array in outputs.values()):
+        return "the answer holds NaN"
+    if any(np.isinf(array).any() for array in outputs.values()):
+        return "the answer holds infinities"
+    return "wrote outside the elements that the kernel covers"
