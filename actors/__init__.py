@@ -1,1 +1,6 @@
 """Ray actors, thin: node agents and the aggregator."""
+
+import os
+
+# Ray reads this once, when it is first imported, and its own default differs from place to place.
+os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,9 +34,13 @@ from quasim.policy import Policy
 from storage.files import make_folder, write_atomic
 from storage.keys import load_or_create_key
 from storage.registry import PolicyRegistry
-from storage.segments import Ack, Refusal, SegmentStore, StoreSnapshot
+from storage.segments import Ack, InUseError, Refusal, SegmentStore, StoreSnapshot
 
 LOG = logging.getLogger(__name__)
+
+HANDOVER_S = 20.0
+HANDOVER_STEP_S = 0.2
+"""How long a new aggregator waits for a dying one to let go of the store: Ray takes seconds to notice a lost driver."""
 
 
 class AggregatorSpec(msgspec.Struct, frozen=True):
@@ -89,7 +94,7 @@ class Aggregator:
 
     def __init__(self, spec: AggregatorSpec) -> None:
         self._spec = spec
-        self._store = SegmentStore(spec.telemetry)
+        self._store = _open_store(spec.telemetry)
         self._registry = PolicyRegistry(spec.policies)
         self._signer = PolicySigner(load_or_create_key(spec.signing_key))
         self._core = AggregatorCore(spec.federation, spec.catalogue, spec.floor, PlainServer)
@@ -204,3 +209,13 @@ class Aggregator:
             elif isinstance(instruction, Log):
                 LOG.info(instruction.text)
         return RoundStep(tuple(messages), policy, abandoned, tuple(refused))
+
+
+def _open_store(folder: Path) -> SegmentStore:
+    """The store, once a predecessor that was killed a moment ago is really gone."""
+    for _ in range(round(HANDOVER_S / HANDOVER_STEP_S)):
+        try:
+            return SegmentStore(folder)
+        except InUseError:
+            time.sleep(HANDOVER_STEP_S)
+    return SegmentStore(folder)

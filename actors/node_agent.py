@@ -23,7 +23,7 @@ from aggregation.signing import PolicyRefusedError, verify
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError
 from quasim.search import strategy
-from quasim.standing import Standing, standing_on
+from quasim.standing import Contestable, Standing, standing
 from quasim.targets import DeviceFacts, Target
 from quasim.trial import Genome, Problem, Trial
 from storage.batches import Evaluation
@@ -176,7 +176,7 @@ class NodeAgent:
 
     def standing(self, problem: Problem, genome: Genome) -> Standing | None:
         """A genome against its rivals on this node's device; None on a replayed one."""
-        return standing_on(self._target, problem, genome)
+        return standing(self._target, problem, genome) if isinstance(self._target, Contestable) else None
 
     def flush(self) -> int:
         """Send telemetry that waits; how many batches are left because the aggregator could not be reached."""

@@ -91,7 +91,7 @@ def _versions() -> dict[str, str]:
 
 
 def _print(document: Document) -> None:
-    out = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    out = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
     out.print(f"{document.name} on {document.device}")
     for group in _alike(document.rows):
         table = Table(*group[0])

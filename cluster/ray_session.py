@@ -14,9 +14,12 @@ from quasim.errors import ConfigError
 NAMESPACE = "quasim"
 
 
-def require_token_auth() -> None:
-    """Turn Ray's token authentication on for this process and what it starts; keeps a token that is already set."""
-    os.environ["RAY_AUTH_MODE"] = "token"
+def require_token() -> None:
+    """Make sure that Ray, whose token authentication the package turns on, has a token: a given one, or a fresh one."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        raise ConfigError(
+            f"RAY_AUTH_MODE={os.environ.get('RAY_AUTH_MODE')!r} turns Ray's authentication off", "unset it, or set token"
+        )
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
@@ -24,7 +27,7 @@ def require_token_auth() -> None:
 @contextmanager
 def local_cluster(cpus: int) -> Iterator[None]:
     """A Ray cluster on this machine that lives as long as the block."""
-    require_token_auth()
+    require_token()
     # Ray's usage report wants the network; a fleet's operator has not agreed to it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
@@ -48,7 +51,6 @@ def joined_cluster() -> Iterator[None]:
     Raises:
         ConfigError: there is none.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level="error")
     except ConnectionError as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from cluster.report import FleetReport, KernelReport, Report
 from quasim.measure import Ratio
@@ -16,7 +17,7 @@ from quasim.trial import Timing, Trial
 def render(report: Report) -> Iterator[RenderableType]:
     """The parts of the report, top to bottom."""
     devices = "; ".join(f"{d.name} ({d.family})" for d in report.devices)
-    yield f"[bold]{report.name}[/bold] on {devices}"
+    yield Text(f"{report.name} on {devices}", style="bold")
     for kernel in report.kernels:
         yield _kernel(kernel)
     yield _selection(report.fleet)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from typing import Protocol, runtime_checkable
-
 import msgspec
 
 from quasim.kernels import CostFacts, family

@@ -39,6 +39,10 @@ MAX_SEGMENT_ROWS = 1 << 18
 """Segments grow by compaction up to about 50 MB: few enough to scan, small enough to merge in memory."""
 
 
+class InUseError(StorageError):
+    """Another process owns the folder; it may be about to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """The batch is durable; the node may forget it.
@@ -86,7 +90,8 @@ class SegmentStore:
     """Sealed segments of one schema in one folder, owned by one process at a time.
 
     Raises:
-        StorageError: the folder cannot be used, or another process owns it.
+        StorageError: the folder cannot be used.
+        InUseError: another process owns it.
     """
 
     def __init__(self, folder: Path, *, schema: pa.Schema = OWNER_V1, limits: Limits | None = None) -> None:
@@ -267,7 +272,7 @@ def _own(folder: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise StorageError(f"the store {folder} is in use by another process", "stop that one first") from None
+        raise InUseError(f"the store {folder} is in use by another process", "stop that one first") from None
     return handle
 
 

@@ -12,12 +12,12 @@ from quasim.codec import to_json
 def console() -> Console:
     """For people: tables and text on stdout."""
     # Piped output keeps whole lines: 160 columns hold every table of ours.
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
 def log() -> Console:
     """For progress and remarks, on stderr."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(document: object) -> None:

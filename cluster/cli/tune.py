@@ -16,7 +16,7 @@ from quasim.codec import from_json, to_json
 from quasim.errors import ConfigError, UnknownNameError
 from quasim.kernels import check_problem, family
 from quasim.search import Strategy, strategies, strategy
-from quasim.standing import Standing, standing_on
+from quasim.standing import Contestable, Standing, standing
 from quasim.targets import Target
 from quasim.targets.spec import CSpec, Recording, ReplaySpec, TargetSpec
 from quasim.trial import Problem, Trial
@@ -62,7 +62,7 @@ def tune(
     device = spec.open()
     try:
         problem = _problem(spec, kernel, shape)
-        result, standing = _tune(device, problem, strategy(strategy_name, device.space(problem), seed), budget, resume)
+        result, stands = _tune(device, problem, strategy(strategy_name, device.space(problem), seed), budget, resume)
     finally:
         device.close()
     report = TuneReport(
@@ -73,7 +73,7 @@ def tune(
         evaluations=result.evaluations,
         by_status={status.value: count for status, count in result.statuses.items()},
         best=result.best,
-        standing=standing,
+        standing=stands,
         trials=result.trials,
     )
     if out is not None:
@@ -105,7 +105,9 @@ def _tune(
             device, problem, search, max(1, budget - len(earlier)), on_trial=lambda _: progress.advance(bar)
         )
     result = msgspec.structs.replace(result, trials=(*earlier, *result.trials))
-    return result, standing_on(device, problem, result.best.genome) if result.best else None
+    if result.best is None or not isinstance(device, Contestable):
+        return result, None
+    return result, standing(device, problem, result.best.genome)
 
 
 def _earlier(resume: Path | None, problem: Problem) -> tuple[Trial, ...]:

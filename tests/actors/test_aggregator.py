@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from actors.node_agent import NodeAgent, NodeSpec
 from aggregation.catalogue import Catalogue
 from aggregation.signing import inspect
 from quasim.errors import StorageError
-from storage.segments import Ack, Refusal
+from storage.segments import Ack, InUseError, Refusal
 from tests.actors.bench_device import PROBLEM, SPACE, TableDevice
 
 CATALOGUE = Catalogue.of({("table", PROBLEM): SPACE})
@@ -191,6 +192,15 @@ def test_a_store_that_fails_acknowledges_nothing_and_recovers(
     asyncio.run(scenario())
 
 
-def test_two_aggregators_never_own_one_folder(tmp_path: Path, aggregator: Aggregator) -> None:
-    with pytest.raises(StorageError):
+def test_two_aggregators_never_own_one_folder(
+    tmp_path: Path, aggregator: Aggregator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.aggregator.HANDOVER_S", 0.2)
+    with pytest.raises(InUseError):
         Aggregator(spec(tmp_path))
+
+
+def test_an_aggregator_waits_for_a_predecessor_that_is_about_to_end(tmp_path: Path, aggregator: Aggregator) -> None:
+    threading.Timer(0.3, aggregator.close).start()
+    successor = Aggregator(spec(tmp_path))
+    successor.close()

@@ -98,9 +98,10 @@ def test_merging_takes_over_the_entries_of_another_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 5, 20, 40])
 def test_torn_end_is_dropped_and_written_over(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "ids"
-    for text in ("a", "b"):
+    for text in ("a", "b" * 99):
         dictionary = IdDictionary(path, SITE_KEY)
         dictionary.id("node", text)
+        size = path.stat().st_size if path.exists() else 0
         dictionary.save()
     path.write_bytes(path.read_bytes()[:-cut])
     torn = IdDictionary(path, SITE_KEY)
@@ -108,6 +109,7 @@ def test_torn_end_is_dropped_and_written_over(tmp_path: Path, cut: int) -> None:
     torn.id("node", "c")
     torn.save()
     assert {text for _, text in IdDictionary(path, SITE_KEY).entries().values()} == {"a", "c"}
+    assert path.stat().st_size < size + 99, "nothing of the torn end is left behind the new one"
 
 
 def test_damage_within_the_dictionary_is_reported(tmp_path: Path) -> None:

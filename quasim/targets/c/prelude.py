@@ -103,7 +103,7 @@ static inline v$n larger$n(v$n a, v$n b) {
 }
 
 /* NaN where either is: all bits of a mask are a NaN. */
-static inline v$n max$n(v$n a, v$n b) { return (v$n)((i$n)larger$n(a, b) | (a != a)); }
+static inline v$n max$n(v$n a, v$n b) { return (v$n)((i$n)larger$n(b, a) | (b != b)); }
 
 /* Elements from p to the next address that is aligned to a vector. */
 static inline int64_t to_aligned$n(const float *p) {
