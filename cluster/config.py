@@ -25,11 +25,7 @@ LEAST = {"seed": 0, "agents": 1, "late_agents": 0, "cycles": 1, "evaluations": 1
 """Least value of each whole-number field."""
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of all config structs: unknown fields are errors."""
-
-
-class ProblemConfig(_Strict):
+class ProblemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kernel family at one shape, such as ``m=768,n=768,k=768``."""
 
     kernel: str
@@ -41,7 +37,7 @@ class ProblemConfig(_Strict):
         return Problem.parse(self.kernel, self.shape)
 
 
-class FleetConfig(_Strict):
+class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `quasim run` needs to know.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ def require_token() -> None:
     """Make sure that Ray, whose token authentication the package turns on, has a token: a given one, or a fresh one."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         raise ConfigError(
-            f"RAY_AUTH_MODE={os.environ.get('RAY_AUTH_MODE')!r} turns Ray's authentication off", "unset it, or set token"
+            f"RAY_AUTH_MODE={os.environ.get('RAY_AUTH_MODE')!r} turns Ray's authentication off",
+            "unset it, or set token",
         )
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -36,7 +38,7 @@ def local_cluster(cpus: int) -> Iterator[None]:
         include_dashboard=False,
         namespace=NAMESPACE,
         log_to_driver=False,
-        logging_level="error",
+        logging_level=logging.ERROR,
     )
     try:
         yield
@@ -52,7 +54,7 @@ def joined_cluster() -> Iterator[None]:
         ConfigError: there is none.
     """
     try:
-        ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level="error")
+        ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise ConfigError("no Ray cluster to join", "start one with `ray start --head`, or use `quasim run`") from error
     try:

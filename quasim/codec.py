@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from quasim.errors import DataError
+from quasim.errors import DataError, QuasimError
 from quasim.trial import Genome
 
 T = TypeVar("T")
@@ -43,7 +43,9 @@ def from_json(data: bytes | str, kind: type[T], what: str = "JSON") -> T:
     """
     try:
         return msgspec.json.decode(data, type=kind, dec_hook=_decode)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except DataError:
+        raise
+    except (msgspec.MsgspecError, QuasimError, RecursionError, UnicodeDecodeError) as error:
         raise DataError(f"{what} cannot be read: {error}", "check where it comes from") from error
 
 
@@ -60,5 +62,7 @@ def from_msgpack(data: bytes, kind: type[T], what: str = "MessagePack") -> T:
     """
     try:
         return msgspec.msgpack.decode(data, type=kind, dec_hook=_decode)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except DataError:
+        raise
+    except (msgspec.MsgspecError, QuasimError, RecursionError, UnicodeDecodeError) as error:
         raise DataError(f"{what} cannot be read: {error}", "check where it comes from") from error

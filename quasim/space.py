@@ -7,6 +7,7 @@ A configuration is known in three forms: a ``Genome`` (values), a *row* (one val
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cached_property
@@ -24,6 +25,9 @@ Floats = npt.NDArray[np.float64]
 
 MAX_PRODUCT = 1 << 24
 """Largest cartesian product that is enumerated: 16 M rows of 10 parameters take seconds and 700 MB."""
+
+MAX_CODES = 1 << 62
+"""Largest cartesian product of a listed space: its combinations are numbered in 64 bits."""
 
 
 class Kind(str, Enum):
@@ -45,8 +49,14 @@ class Parameter(msgspec.Struct, frozen=True):
             raise SpaceError(f"parameter {self.name!r} has no values", "list at least one")
         if len({(type(v), v) for v in self.values}) != len(self.values):
             raise SpaceError(f"parameter {self.name!r} lists a value twice: {self.values}", "list each once")
+        if any(isinstance(v, float) and not math.isfinite(v) for v in self.values):
+            raise SpaceError(f"parameter {self.name!r} has values that are not finite: {self.values}", "drop them")
         if self.kind is Kind.ORDINAL and any(isinstance(v, str) for v in self.values):
             raise SpaceError(f"ordinal parameter {self.name!r} has text values: {self.values}", "make it categorical")
+
+    def all_of(self, *kinds: type) -> bool:
+        """Whether every value is of one of the types."""
+        return all(isinstance(v, kinds) for v in self.values)
 
 
 class AtMost(msgspec.Struct, frozen=True, tag="at_most"):
@@ -86,7 +96,8 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
     """Parameters and constraints; validates when built.
 
     Raises:
-        SpaceError: duplicate names, a constraint on an unknown parameter, or no valid configuration.
+        SpaceError: duplicate names, a constraint on an unknown or unfit parameter, too many combinations, no valid
+            configuration, or a default that is not one.
     """
 
     parameters: tuple[Parameter, ...]
@@ -99,6 +110,10 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
             raise SpaceError(f"parameter names {names} are empty or repeat", "name each parameter once")
         for constraint in self.constraints:
             self._check_constraint(constraint, set(names))
+        if math.prod(self.cardinalities) > MAX_CODES:
+            raise SpaceError(f"{math.prod(self.cardinalities)} combinations overflow 64 bits", "drop parameters")
+        # Enumerated at once: every user of a space needs its rows, and an empty space must not exist.
+        _ = self.rows
         if self.default is not None and not self.contains(self.default):
             raise SpaceError(f"the default {self.default} is not in its space", "choose a valid default")
 
@@ -114,6 +129,12 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
             used.add(constraint.divisor)
         if used - names:
             raise SpaceError(f"constraint names unknown parameters {sorted(used - names)}", f"use {sorted(names)}")
+        numbers = (int,) if isinstance(constraint, Divides) else (int, float)
+        for parameter in self.parameters:
+            if parameter.name in used and not parameter.all_of(*numbers):
+                raise SpaceError(f"{constraint} multiplies {parameter.name} of {parameter.values}", "use numbers")
+            if isinstance(constraint, Divides) and parameter.name == constraint.divisor and 0 in parameter.values:
+                raise SpaceError(f"{constraint} divides by 0", f"drop 0 from {parameter.name}")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -131,11 +152,7 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
 
     @cached_property
     def rows(self) -> Rows:
-        """All valid configurations, shape (size, parameters), in lexicographic order.
-
-        Raises:
-            SpaceError: the cartesian product is too large, or nothing satisfies the constraints.
-        """
+        """All valid configurations, shape (size, parameters), in lexicographic order."""
         listed = [c for c in self.constraints if isinstance(c, Listed)]
         if listed:
             rows = np.unique(np.array(listed[0].rows, dtype=np.int32).reshape(-1, len(self.parameters)), axis=0)
@@ -148,7 +165,7 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
         return rows
 
     def _product(self) -> Rows:
-        size = int(np.prod(self.cardinalities, dtype=np.float64))
+        size = math.prod(self.cardinalities)
         if size > MAX_PRODUCT:
             raise SpaceError(f"the product of {size} configurations is too large", f"stay within {MAX_PRODUCT}")
         return np.stack(np.unravel_index(np.arange(size), self.cardinalities), axis=1).astype(np.int32)
@@ -193,6 +210,35 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
         codes = self._codes(rows)
         at = np.minimum(np.searchsorted(self._codes_sorted, codes), self.size - 1)
         return np.where(self._codes_sorted[at] == codes, at, -1)
+
+    @cached_property
+    def gene_offsets(self) -> npt.NDArray[np.int64]:
+        """First one-hot column of each parameter, shape (parameters,)."""
+        return np.cumsum((0, *self.cardinalities[:-1]))
+
+    @cached_property
+    def gene_owners(self) -> npt.NDArray[np.int64]:
+        """Parameter of each one-hot column, shape (sum of cardinalities,)."""
+        return np.repeat(np.arange(len(self.parameters)), self.cardinalities)
+
+    @cached_property
+    def gene_values(self) -> npt.NDArray[np.int64]:
+        """Value index of each one-hot column, shape (sum of cardinalities,)."""
+        return np.concatenate([np.arange(count) for count in self.cardinalities])
+
+    def neighbours(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Cells one step away: the rows (n, parameters) with one value replaced.
+
+        Returns:
+            Shape (n, sum of cardinalities), in the order of the one-hot columns; −1 where the value was there already
+            or the result is not valid.
+        """
+        genes = np.arange(len(self.gene_owners))
+        changed = np.repeat(rows[:, None, :], len(genes), axis=1)
+        changed[:, genes, self.gene_owners] = self.gene_values
+        found = self.cells(changed.reshape(-1, len(self.parameters))).reshape(len(rows), len(genes))
+        found[rows[:, self.gene_owners] == self.gene_values] = -1
+        return found
 
     def cell(self, genome: Genome) -> int:
         """Position of a genome in the enumeration.
@@ -244,9 +290,8 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
 
     def one_hot(self, rows: npt.NDArray[np.integer]) -> Floats:
         """One column per (parameter, value), shape (n, sum of cardinalities)."""
-        offsets = np.cumsum((0, *self.cardinalities[:-1]))
         encoded = np.zeros((len(rows), sum(self.cardinalities)))
-        np.put_along_axis(encoded, rows + offsets, 1.0, axis=1)
+        np.put_along_axis(encoded, rows + self.gene_offsets, 1.0, axis=1)
         return encoded
 
     def ordinal(self, rows: npt.NDArray[np.integer]) -> Floats:

@@ -81,7 +81,7 @@ class Genome(Mapping[str, Value]):
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._items = dict(values)
-        self._hash = hash(tuple(self._items.items()))
+        self._hash = hash(frozenset(self._items.items()))
 
     def __getitem__(self, name: str) -> Value:
         return self._items[name]

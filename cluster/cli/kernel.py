@@ -69,7 +69,7 @@ def show(
         "space_digest": candidates.digest,
         "genome": str(chosen),
         "accesses": len(lowered.accesses),
-        "sum_order": [str(order) for order in lowered.sum_order],
+        "sums": [str(order) for order in lowered.sums],
     }
     if json:
         print_json({**facts, "parameters": {p.name: p.values for p in candidates.parameters}})

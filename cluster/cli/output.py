@@ -12,7 +12,9 @@ from quasim.codec import to_json
 def console() -> Console:
     """For people: tables and text on stdout."""
     # Piped output keeps whole lines: 160 columns hold every table of ours.
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    return Console(
+        width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()
+    )
 
 
 def log() -> Console:

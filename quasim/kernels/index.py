@@ -135,7 +135,13 @@ def _fold_constant(op: ArithOp, left: Index, value: int) -> Index:
 def _apply(op: ArithOp, left: int, right: int) -> int:
     if op in ("/", "%") and (left < 0 or right <= 0):
         raise ValueError(f"{left} {op} {right} means one thing in C and another in mathematics")
-    results = {"+": left + right, "-": left - right, "*": left * right, "min": min(left, right), "max": max(left, right)}
+    results = {
+        "+": left + right,
+        "-": left - right,
+        "*": left * right,
+        "min": min(left, right),
+        "max": max(left, right),
+    }
     if op == "/":
         return left // right
     return left % right if op == "%" else results[op]

@@ -10,7 +10,7 @@ from quasim.trial import Genome, Problem, Status, Timing, Trial
 
 
 def _coverage(count: int, rank: int) -> float:
-    return 1 - 2 * sum(comb(count, r) for r in range(rank + 1)) / 2**count
+    return 1.0 - 2.0 * sum(comb(count, r) for r in range(rank + 1)) / float(2**count)
 
 
 @pytest.mark.parametrize(("count", "rank"), [(6, 0), (8, 0), (9, 1), (10, 1), (20, 5), (25, 7), (100, 39)])

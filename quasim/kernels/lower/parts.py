@@ -15,8 +15,9 @@ from quasim.kernels.ir import Axis, Load, Store
 from quasim.kernels.lowered import Compare, Fixed, For, Get, If, Let, Node, Put, Touch
 from quasim.trial import Genome
 
+FLOAT_BYTES = 4
 LINE_BYTES = 64
-"""Alignment of scratch memory: a cache line, and the widest vector."""
+"""A cache line, and the widest vector."""
 
 
 def flag(genome: Genome, name: str) -> bool:
@@ -80,7 +81,7 @@ class Sweep:
 
     Attributes:
         low, high: columns of this walk; ``high`` is the end of the axis, or of a tile that is a multiple of ``lanes``.
-        head: columns before ``low`` that belong to this walk, fewer than a vector; 0: none.
+        head: columns before ``low`` that belong to this walk, fewer than a cache line; 0: none.
     """
 
     name: str
@@ -95,8 +96,14 @@ class Sweep:
         """What is done with the columns before ``low``."""
         if self.head == Num(0):
             return ()
-        span = Span(self.low - self.head, self.lanes, end=extent(self.axis), cut=self.head)
-        return (If((Compare(Num(0), "<", self.head),), body((span,))),)
+        first = self.low - self.head
+        return tuple(
+            If(
+                (Compare(Num(skip), "<", self.head),),
+                body((Span(first + skip, self.lanes, extent(self.axis), least(self.lanes, self.head - skip)),)),
+            )
+            for skip in range(0, LINE_BYTES // FLOAT_BYTES, self.lanes)
+        )
 
     def loops(self, body: Callable[[tuple[Span, ...]], tuple[Node, ...]]) -> tuple[Node, ...]:
         """What is done with the others; ``body`` says it of the vectors of one step."""
@@ -114,9 +121,9 @@ class Sweep:
         return tuple(nodes)
 
 
-def aligned_head(store: Store, at: Mapping[Axis, Index], width: int) -> Index:
-    """Columns that a row's streamed stores leave to a masked one, so that the rest is aligned."""
-    return ToAligned(store.tensor.name, place(store, at), width)
+def aligned_head(store: Store, at: Mapping[Axis, Index]) -> Index:
+    """Columns of a row that come before its first whole cache line: streamed stores are slow unless they fill lines."""
+    return ToAligned(store.tensor.name, place(store, at), LINE_BYTES // FLOAT_BYTES)
 
 
 def overrun(

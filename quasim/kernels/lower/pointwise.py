@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
-from quasim.errors import SpaceError
-from quasim.kernels.index import Index, Num, Sym, least, most
-from quasim.kernels.ir import Kernel
-from quasim.kernels.lower.parts import Span, Sweep, aligned_head, common_lanes, extent, flag, overrun, place
+from quasim.kernels.index import Index, Num, Sym, extent_name, least, most
+from quasim.kernels.ir import Kernel, Load, Tensor
+from quasim.kernels.lower.parts import (
+    FLOAT_BYTES,
+    LINE_BYTES,
+    Span,
+    Sweep,
+    aligned_head,
+    common_lanes,
+    extent,
+    flag,
+    overrun,
+    place,
+)
 from quasim.kernels.lower.pattern import Elementwise, accesses, elementwise
 from quasim.kernels.lower.vectors import At, Vectors
-from quasim.kernels.lowered import Compare, Fence, For, If, Let, Lowered, Node, Partition, Put, Region
+from quasim.kernels.lowered import Compare, Fence, For, If, Let, Lowered, Node, Partition, Prefetch, Put, Region
 from quasim.trial import Genome
 
 
@@ -20,23 +32,36 @@ class _Schedule:
 
     Attributes:
         lanes: floats in a vector.
+        unroll: vectors in a step.
         step_rows: rows computed together.
         tile_rows, tile_cols: the tile that one thread works on before it takes the next.
+        prefetch: ask for the rows below those that are computed on.
         stream: results go past the caches.
     """
 
     lanes: int
+    unroll: int
     step_rows: int
     tile_rows: int
     tile_cols: int
+    prefetch: bool
     stream: bool
     threads: int
 
     @classmethod
     def of(cls, genome: Genome) -> _Schedule:
-        names = ("lanes", "step_rows", "tile_rows", "tile_cols")
-        lanes, step_rows, tile_rows, tile_cols = (genome.integer(name) for name in names)
-        return cls(lanes, step_rows, tile_rows, tile_cols, flag(genome, "stream"), genome.integer("threads"))
+        names = ("lanes", "unroll", "step_rows", "tile_rows", "tile_cols")
+        lanes, unroll, step_rows, tile_rows, tile_cols = (genome.integer(name) for name in names)
+        return cls(
+            lanes,
+            unroll,
+            step_rows,
+            tile_rows,
+            tile_cols,
+            flag(genome, "prefetch"),
+            flag(genome, "stream"),
+            genome.integer("threads"),
+        )
 
 
 def lower_pointwise(kernel: Kernel, genome: Genome) -> Lowered:
@@ -48,7 +73,9 @@ def lower_pointwise(kernel: Kernel, genome: Genome) -> Lowered:
     parts, genes = elementwise(kernel), _Schedule.of(genome)
     partitions = (
         Partition(parts.rows, (("tile", genes.tile_rows), ("step", genes.step_rows)), shared="tile"),
-        Partition(parts.cols, (("tile", genes.tile_cols), ("vector", genes.lanes))),
+        Partition(
+            parts.cols, (("tile", genes.tile_cols), ("step", genes.lanes * genes.unroll), ("vector", genes.lanes))
+        ),
     )
     nest = _Nest(parts, genes).nodes()
     return Lowered(kernel, genome, partitions, (), (), (Region(genes.threads, nest),))
@@ -89,9 +116,9 @@ class _Nest:
         if self.genes.stream:
             at = {self.parts.rows: first, self.parts.cols: Num(0)}
             head = _HEAD
-            names = (Let(_HEAD.name, aligned_head(self.parts.stores[0], at, self.genes.lanes)),)
+            names = (Let(_HEAD.name, aligned_head(self.parts.stores[0], at)),)
         high = most(_LOW, least(_LEFT + self.genes.tile_cols + head, cols))
-        sweep = Sweep("col", self.parts.cols, _LOW, _HIGH, self.genes.lanes, head=head)
+        sweep = Sweep("col", self.parts.cols, _LOW, _HIGH, self.genes.lanes, self.genes.unroll, head)
 
         def body(spans: tuple[Span, ...]) -> tuple[Node, ...]:
             return self._compute([first + r for r in range(count)], spans)
@@ -101,10 +128,24 @@ class _Nest:
 
     def _compute(self, rows: list[Index], spans: tuple[Span, ...]) -> tuple[Node, ...]:
         vectors = Vectors(self.parts.cols)
-        for span in spans:
-            for row in rows:
+        if self.genes.prefetch and spans[0].end is None:
+            vectors.nodes += self._prefetch(rows, spans)
+        for row in rows:
+            for span in spans:
                 self._store_row({self.parts.rows: row}, span, vectors)
         return tuple(vectors.nodes)
+
+    def _prefetch(self, rows: list[Index], spans: tuple[Span, ...]) -> Iterator[Node]:
+        """Ask for the same columns of the rows that the next step needs first; past the end, for the last one."""
+        lowest: dict[Tensor, Load] = {}
+        for load in accesses(self.parts.stores):
+            if isinstance(load, Load) and load.index[0].offset >= lowest.get(load.tensor, load).index[0].offset:
+                lowest[load.tensor] = load
+        for load in lowest.values():
+            for row, skip in product(rows, range(0, self.genes.lanes * len(spans), LINE_BYTES // FLOAT_BYTES)):
+                at = {self.parts.rows: row + len(rows), self.parts.cols: spans[0].start + skip}
+                below, col = place(load, at)
+                yield Prefetch(load.tensor.name, (least(below, Sym(extent_name(load.tensor.shape[0].name)) - 1), col))
 
     def _store_row(self, at: At, span: Span, vectors: Vectors) -> None:
         for store in self.parts.stores:

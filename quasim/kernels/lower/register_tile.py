@@ -19,7 +19,22 @@ from quasim.kernels.lower.blocking import (
     whole,
 )
 from quasim.kernels.lower.parts import lanes, place
-from quasim.kernels.lowered import Apply, Assign, Bind, Compare, Fixed, For, Get, If, Let, Local, Node, Put, Spread, Touch
+from quasim.kernels.lowered import (
+    Apply,
+    Assign,
+    Bind,
+    Compare,
+    Fixed,
+    For,
+    Get,
+    If,
+    Let,
+    Local,
+    Node,
+    Put,
+    Spread,
+    Touch,
+)
 
 _Result = Callable[[Blocking, Local, int, int, Index | None], Node]
 """What is done with a register: its row, first column and live lanes (None: all)."""

@@ -19,6 +19,7 @@ class Vectors:
 
     Attributes:
         cols: the contiguous axis.
+        prefix: begins the names of registers.
         scalars: registers of the reductions that are already done.
         nodes: the statements so far.
         loaded: registers by what was read into them.
@@ -26,6 +27,7 @@ class Vectors:
     """
 
     cols: Axis
+    prefix: str = "x"
     scalars: Mapping[Value, Local] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     loaded: dict[Get, Local] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Vectors:
 
     def bind(self, value: Operand, lanes: int) -> Local:
         """A new register with this value."""
-        local = Local(f"x{sum(isinstance(node, Bind) for node in self.nodes)}", lanes)
+        local = Local(f"{self.prefix}{sum(isinstance(node, Bind) for node in self.nodes)}", lanes)
         self.nodes.append(Bind(local, value))
         return local
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from quasim.measure import timing
 from quasim.space import SearchSpace
 from quasim.standing import Contender, Contest
 from quasim.targets._base import DeviceFacts
+from quasim.targets.c.compile import CCompiler, CompileError
 from quasim.targets.c.emit import emit
 from quasim.targets.c.space import space
 from quasim.trial import Genome, Problem, Status, Trial
@@ -90,7 +92,7 @@ class CTarget:
         self._threads = threads or self._machine.cores
         self._seed = seed
         self._limits = limits or Limits(memory_bytes=max(2 << 30, self._machine.memory_bytes // 4))
-        self._cache = (cache or cache_folder()).resolve()
+        self._cache = (cache or cache_folder()).resolve() / _slug(self._machine.name, self._machine.family)
         self._lease = lease or Lease(DEVICE)
         self._compiler = CCompiler.find()
         self._worker = Worker(self._limits, self._threads)
@@ -193,7 +195,7 @@ class CTarget:
         """Print and compile under the shared lease: many may, side by side, but nobody while anybody times."""
         try:
             with self._lease.shared():
-                compiled = self._compiler.compile(source(), extra_flags=extra_flags)
+                compiled = self._compiler.compile(source(), self._cache, extra_flags=extra_flags)
         except CompileError as error:
             return Built(None, detail=error.what)
         return Built(Variant(str(compiled.path)), compiled.compile_ns)
@@ -234,6 +236,11 @@ class CTarget:
 def cache_folder() -> Path:
     """Where compiled libraries are kept for all agents of a user: ``$QUASIM_CACHE_DIR`` or ``~/.cache/quasim``."""
     return Path(os.environ.get("QUASIM_CACHE_DIR") or Path.home() / ".cache" / "quasim")
+
+
+def _slug(*names: str) -> str:
+    """A folder name: home folders are shared by hosts, and code for one CPU may not run on another."""
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")
 
 
 def _trial(problem: Problem, genome: Genome, built: Built, outcome: Outcome) -> Trial:

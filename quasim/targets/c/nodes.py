@@ -64,7 +64,7 @@ class Printer:
         if isinstance(index, Sym):
             return index.name
         if isinstance(index, ToAligned):
-            return f"to_aligned{index.lanes}({self._address(index.buffer, index.index)})"
+            return f"to_aligned({self._address(index.buffer, index.index)}, {index.lanes})"
         assert isinstance(index, Arith)
         left, right = self.index(index.left), self.index(index.right)
         if index.op in _CALLS:

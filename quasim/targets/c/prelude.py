@@ -38,6 +38,11 @@ static inline void *scratch(int64_t count, int64_t copies, int64_t alignment) {
 /* NaN if either is. */
 static inline float max1(float a, float b) { return a > b || a != a ? a : b; }
 
+/* Elements from p to the next address that is a multiple of so many elements. */
+static inline int64_t to_aligned(const float *p, int64_t count) {
+    return (int64_t)(-(uintptr_t)p / sizeof(float) % (uintptr_t)count);
+}
+
 static inline void touch(const float *p) { (void)*(const volatile float *)p; }
 
 static inline void fence(void) {
@@ -104,11 +109,6 @@ static inline v$n larger$n(v$n a, v$n b) {
 
 /* NaN where either is: all bits of a mask are a NaN. */
 static inline v$n max$n(v$n a, v$n b) { return (v$n)((i$n)larger$n(b, a) | (b != b)); }
-
-/* Elements from p to the next address that is aligned to a vector. */
-static inline int64_t to_aligned$n(const float *p) {
-    return (int64_t)((-(uintptr_t)p % $bytes) / sizeof(float));
-}
 
 /* Past the caches, where the address is aligned and the instruction set can. */
 static inline void stream$n(float *p, v$n x) {

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quasim.kernels import family
+from quasim.kernels import Array, family
 from quasim.machine import this_machine
 from quasim.trial import Problem, Status
 from quasim.worker.jobs import CACHES_TO_FILL, Desk
@@ -40,7 +40,7 @@ def test_prepared_sets_exceed_the_last_level_cache() -> None:
 
 
 def test_inputs_are_the_same_for_the_same_seed_and_differ_for_another() -> None:
-    def inputs(seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def inputs(seed: int) -> Array:
         return Bench(PROBLEM, seed, 1).arena.sets[0]["x"]
 
     np.testing.assert_array_equal(inputs(1), inputs(1))
@@ -60,8 +60,9 @@ def test_a_right_variant_is_timed_with_both_errors(desk: Desk, tmp_path: Path) -
     assert 0 < outcome.error_frobenius < 1e-6
     assert outcome.error_componentwise is not None
     assert [len(window) for window in outcome.windows] == [QUICK.max_samples]
+    assert outcome.measure_ns is not None
     assert sum(outcome.windows[0]) <= outcome.measure_ns
-    assert outcome.check_ns > 0
+    assert outcome.check_ns
 
 
 @pytest.mark.parametrize(
@@ -89,13 +90,13 @@ def test_an_element_that_is_never_written_is_a_wrong_answer(desk: Desk, tmp_path
 
 
 def test_a_refused_launch_is_a_launch_error(desk: Desk, tmp_path: Path) -> None:
-    (outcome,) = _run(desk, variant(tmp_path, before="return 7;"))
+    (outcome,) = _run(desk, variant(tmp_path, before="return 1;"))
     assert outcome.status is Status.LAUNCH_ERROR
-    assert "7" in outcome.detail
+    assert "memory" in outcome.detail
 
 
 def test_a_launch_that_fails_while_timed_is_a_launch_error(desk: Desk, tmp_path: Path) -> None:
-    (outcome,) = _run(desk, variant(tmp_path, before="if (calls > 3) return 7;"))
+    (outcome,) = _run(desk, variant(tmp_path, before="if (calls > 3) return 1;"))
     assert outcome.status is Status.LAUNCH_ERROR
     assert outcome.detail.startswith("while timed: ")
 

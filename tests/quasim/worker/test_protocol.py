@@ -71,4 +71,4 @@ def test_a_length_that_cannot_be_is_refused_before_anything_is_read() -> None:
 @pytest.mark.parametrize("field", ["rounds", "window_ns", "min_samples", "max_samples", "cap_ns"])
 def test_a_plan_without_time_or_samples_is_refused(field: str) -> None:
     with pytest.raises(ValueError, match="not a plan"):
-        Plan(**{field: 0})  # type: ignore[arg-type]
+        Plan(**{field: 0})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quasim.targets.c.compile import compile_source
+from quasim.targets.c.compile import CCompiler
 from quasim.trial import Problem
 from quasim.worker.protocol import Variant
 
@@ -39,4 +39,4 @@ int quasim_run(const int64_t *dims, void *const *tensors)
 def variant(folder: Path, *, before: str = "", after: str = "") -> Variant:
     """A right variant that does something more before or after it computes."""
     source = SHELL.replace("BEFORE", before).replace("AFTER", after)
-    return Variant(str(compile_source(source, folder, timeout_s=60).path))
+    return Variant(str(CCompiler.find().compile(source, folder).path))

@@ -1,0 +1,244 @@
+"""The passes over one row: what each does with the vectors of a step, and how a reduction ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from quasim.errors import SpaceError
+from quasim.kernels.index import Index, least
+from quasim.kernels.ir import Load, Map, MapOp, Reduce, ReduceOp, Store, Value
+from quasim.kernels.lower.parts import FLOAT_BYTES, LINE_BYTES, Span, extent, flag, place
+from quasim.kernels.lower.pattern import Elementwise, accesses
+from quasim.kernels.lower.vectors import Vectors
+from quasim.kernels.lowered import (
+    Apply,
+    Assign,
+    Bind,
+    Fixed,
+    Get,
+    Keep,
+    Lane,
+    Local,
+    Node,
+    Operand,
+    Prefetch,
+    Put,
+)
+from quasim.kernels.walk import walk
+from quasim.trial import Genome
+
+KEEP = ("nothing", "scratch", "output")
+"""Values of gene ``keep``: where a value that several passes need is kept from the first on."""
+
+SCRATCH = "kept"
+"""Name of the scratch rows."""
+
+_LINE = LINE_BYTES // FLOAT_BYTES
+_COMBINE: dict[ReduceOp, tuple[MapOp, float]] = {"sum": ("add", 0.0), "max": ("max", -math.inf)}
+"""How two partial reductions become one, and what a lane without a term holds."""
+
+Body = Callable[[tuple[Span, ...]], tuple[Node, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The genes.
+
+    Attributes:
+        lanes: floats in a vector.
+        unroll: vectors, and running reductions, in a step.
+        keep: one of ``KEEP``.
+        chunk: rows that a thread takes at a time.
+        overlap: store each row during the last reduction of the next, so that reading, computing and writing overlap.
+        prefetch: ask for the next row during the last reduction.
+        stream: results go past the caches.
+    """
+
+    lanes: int
+    unroll: int
+    keep: str
+    chunk: int
+    overlap: bool
+    prefetch: bool
+    stream: bool
+    threads: int
+
+    @classmethod
+    def of(cls, genome: Genome) -> Schedule:
+        """The schedule of a genome.
+
+        Raises:
+            SpaceError: a gene is missing or not known.
+        """
+        keep = genome.get("keep")
+        if keep not in KEEP:
+            raise SpaceError(f"keep={keep!r} of genome {genome} is not known", f"choose one of {KEEP}")
+        lanes, unroll, chunk, threads = (genome.integer(name) for name in ("lanes", "unroll", "chunk", "threads"))
+        flags = (flag(genome, name) for name in ("overlap", "prefetch", "stream"))
+        return cls(lanes, unroll, str(keep), chunk, *flags, threads)
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Which row a pass is about.
+
+    Attributes:
+        row: its position.
+        slot: its place in scratch memory.
+        scalars: registers of its reductions.
+    """
+
+    row: Index
+    slot: Index
+    scalars: Mapping[Value, Local]
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """The passes over a row.
+
+    Attributes:
+        reductions: in the order of their dependence.
+        kept: a value that several passes need; None: nothing is kept.
+    """
+
+    parts: Elementwise
+    genes: Schedule
+    reductions: tuple[Reduce, ...]
+    kept: Value | None
+
+    @classmethod
+    def of(cls, parts: Elementwise, genes: Schedule) -> Passes:
+        """The passes that the single store of a kernel needs; ``walk`` names parents before what they depend on."""
+        found = [node for node in walk(parts.stores) if isinstance(node, Reduce)]
+        reductions = tuple(dict.fromkeys(reversed(found)))
+        kept = _repeated([*(r.x for r in reductions), parts.stores[0].value]) if genes.keep != "nothing" else None
+        return cls(parts, genes, reductions, kept)
+
+    @property
+    def output(self) -> Store:
+        """The store."""
+        return self.parts.stores[0]
+
+    def running(self, number: int) -> list[Local]:
+        """The running reductions of a pass, one for each vector of a step."""
+        name = self.result(number).name
+        return [Local(f"{name}_u{u}", self.genes.lanes) for u in range(self.genes.unroll)]
+
+    def result(self, number: int) -> Local:
+        """The register that a reduction ends in."""
+        return Local(f"{self.reductions[number].op}_{number}", 1)
+
+    def scalars(self, prefix: str = "") -> dict[Value, Local]:
+        """The results by what they reduce, under names with a prefix."""
+        names = {reduction: self.result(number).name for number, reduction in enumerate(self.reductions)}
+        return {reduction: Local(prefix + name, 1) for reduction, name in names.items()}
+
+    def begin(self, number: int) -> tuple[Node, ...]:
+        """The running reductions, without a term."""
+        _, identity = _COMBINE[self.reductions[number].op]
+        return tuple(Bind(local, Fixed(identity, local.lanes)) for local in self.running(number))
+
+    def end(self, number: int) -> tuple[Node, ...]:
+        """Combine the running reductions pairwise, then the lanes of the last one."""
+        op, _ = _COMBINE[self.reductions[number].op]
+        return tuple(_tree(op, self.running(number), self.result(number)))
+
+    def reduce(self, number: int, at: At) -> Body:
+        """What a reduction does with the vectors of a step."""
+        reduction, lanes = self.reductions[number], self.genes.lanes
+        op, identity = _COMBINE[reduction.op]
+
+        def body(spans: tuple[Span, ...]) -> tuple[Node, ...]:
+            vectors = Vectors(self.parts.cols, "x", at.scalars)
+            if self.genes.prefetch and 0 < number == len(self.reductions) - 1 and len(spans) == self.genes.unroll:
+                vectors.nodes += self._prefetch(spans, at)
+            for running, span in zip(self.running(number), spans, strict=False):
+                self._hold(vectors, span, at, number)
+                x = vectors.value(reduction.x, {self.parts.rows: at.row}, span)
+                x = x if span.end is None else Keep(x, span.count, identity, lanes)
+                vectors.nodes.append(Assign(running, Apply(op, (running, x), lanes)))
+            return tuple(vectors.nodes)
+
+        return body
+
+    def store(self, at: At) -> Body:
+        """What the last pass does with the vectors of a step."""
+        store, cols = self.output, self.parts.cols
+
+        def body(spans: tuple[Span, ...]) -> tuple[Node, ...]:
+            vectors = Vectors(cols, "y", at.scalars)
+            for span in spans:
+                self._hold(vectors, span, at, len(self.reductions))
+                value = vectors.value(store.value, {self.parts.rows: at.row}, span)
+                index, live = place(store, {self.parts.rows: at.row, cols: span.start}), span.live(store, cols)
+                stream = self.genes.stream and live is None
+                vectors.nodes.append(Put(store.tensor.name, index, value, span.lanes, live, stream))
+            return tuple(vectors.nodes)
+
+        return body
+
+    def _hold(self, vectors: Vectors, span: Span, at: At, number: int) -> None:
+        """Make the kept value known at some columns, if the pass needs it: the first to do so computes and keeps it."""
+        needs = [
+            self.kept in _above_reductions(value) for value in (*(r.x for r in self.reductions), self.output.value)
+        ]
+        if self.kept is None or not needs[number]:
+            return
+        buffer, index, live = self._home(span, at)
+        if any(needs[:number]):
+            value: Operand = vectors.get(Get(buffer, index, span.lanes, live))
+        else:
+            value = vectors.bind(vectors.value(self.kept, {self.parts.rows: at.row}, span), span.lanes)
+            vectors.nodes.append(Put(buffer, index, value, span.lanes, live))
+        vectors.known[self.kept, span.start] = value
+
+    def _home(self, span: Span, at: At) -> tuple[str, tuple[Index, ...], Index | None]:
+        if self.genes.keep == "scratch":
+            return SCRATCH, (at.slot, span.start), None
+        index = place(self.output, {self.parts.rows: at.row, self.parts.cols: span.start})
+        return self.output.tensor.name, index, span.live(self.output, self.parts.cols)
+
+    def _prefetch(self, spans: tuple[Span, ...], at: At) -> Iterator[Node]:
+        """Ask for the same columns of the next row, one element a cache line; the last row asks for itself."""
+        below = least(at.row + 1, extent(self.parts.rows) - 1)
+        for load in accesses(self.parts.stores):
+            for offset in range(0, self.genes.unroll * self.genes.lanes if isinstance(load, Load) else 0, _LINE):
+                index = place(load, {self.parts.rows: below, self.parts.cols: spans[0].start + offset})
+                yield Prefetch(load.tensor.name, index)
+
+
+def _repeated(values: list[Value]) -> Value | None:
+    """The first, largest value that varies along the row, is more than a load, and is needed by two passes."""
+    parts = [tuple(_above_reductions(value)) for value in values]
+    for i, found in enumerate(parts):
+        for value in found:
+            varies = any(isinstance(part, Load) for part in _above_reductions(value))
+            if isinstance(value, Map) and varies and any(value in later for later in parts[i + 1 :]):
+                return value
+    return None
+
+
+def _above_reductions(value: Value) -> Iterator[Value]:
+    """A value and its parts, largest first, but not what reductions reduce: they are scalars by then."""
+    yield value
+    if isinstance(value, Map):
+        for arg in value.args:
+            yield from _above_reductions(arg)
+
+
+def _tree(op: MapOp, running: list[Local], result: Local) -> Iterator[Node]:
+    vectors: list[Operand] = list(running)
+    lanes = running[0].lanes
+    while len(vectors) > 1:
+        pairs: list[Operand] = [Apply(op, (a, b), lanes) for a, b in zip(vectors[::2], vectors[1::2], strict=False)]
+        vectors = [*pairs, *vectors[len(pairs) * 2 :]]
+    whole = Local(f"{result.name}_lanes", lanes)
+    yield Bind(whole, vectors[0])
+    scalars: list[Operand] = [Lane(whole, lane) for lane in range(lanes)]
+    while len(scalars) > 1:
+        half = len(scalars) // 2
+        scalars = [Apply(op, (scalars[i], scalars[i + half]), 1) for i in range(half)]
+    yield Assign(result, scalars[0])

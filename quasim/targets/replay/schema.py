@@ -1,0 +1,129 @@
+"""The form of a Kernel Tuner cache file (van Werkhoven 2019), and what one entry of it means.
+
+Of Kernel Tuner's fields only those that a replay needs are read; times are in ms. Its ``time`` is the mean of
+``times``. A file of our own has the field ``quasim`` in each entry besides, with exactly what our trial held, which
+Kernel Tuner passes over.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from quasim.measure import median_interval
+from quasim.trial import Genome, Problem, Status, Timing, Trial, Value
+
+NS_PER_MS = 1e6
+
+SLACK = 1e-3
+"""How far, relatively, a mean may lie outside its samples by rounding before it is another quantity."""
+
+FAILURES = {
+    "CompilationFailedConfig": Status.COMPILE_ERROR,
+    "RuntimeFailedConfig": Status.LAUNCH_ERROR,
+    "InvalidConfig": Status.LAUNCH_ERROR,
+    "compile": Status.COMPILE_ERROR,
+    "runtime": Status.LAUNCH_ERROR,
+    "constraints": Status.LAUNCH_ERROR,
+    "correctness": Status.WRONG_RESULT,
+    "timeout": Status.TIMEOUT,
+}
+"""Kernel Tuner's words for a failed configuration, those of its newer T4 result format below."""
+
+
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What our own trial held that Kernel Tuner's fields cannot say exactly."""
+
+    status: Status
+    timing: Timing | None = None
+    error_frobenius: float | None = None
+    error_componentwise: float | None = None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.timing is None) == (self.status is Status.OK):
+            raise ValueError(f"a timing goes with status ok alone, not {self.status.value}")
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One configuration.
+
+    Attributes:
+        time: mean time of a launch in ms, or why it failed.
+        times: the repeats in ms.
+    """
+
+    time: float | str
+    times: tuple[float, ...] = ()
+    quasim: Facts | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.time, str):
+            if self.time not in FAILURES:
+                raise ValueError(f"time {self.time!r} is neither a number nor one of {', '.join(FAILURES)}")
+        elif not all(0 < t < math.inf for t in (self.time, *self.times)):
+            raise ValueError(f"time {self.time}, times {self.times} are not all positive")
+
+    def trial(self, problem: Problem, target: str, genome: Genome) -> Trial:
+        """The trial that a device gives which behaves as recorded."""
+        facts = self.facts()
+        return Trial(
+            problem=problem,
+            target=target,
+            genome=genome,
+            status=facts.status,
+            timing=facts.timing,
+            error_frobenius=facts.error_frobenius,
+            error_componentwise=facts.error_componentwise,
+            detail=facts.detail,
+        )
+
+    def facts(self) -> Facts:
+        """Status and timing."""
+        if self.quasim is not None:
+            return self.quasim
+        if isinstance(self.time, str):
+            return Facts(FAILURES[self.time], detail=f"recorded as {self.time}")
+        return Facts(Status.OK, self._timing(self.time))
+
+    def _timing(self, time_ms: float) -> Timing:
+        # Some files give times of another clock than time; then the mean is all there is.
+        if self.times and min(self.times) * (1 - SLACK) <= time_ms <= max(self.times) * (1 + SLACK):
+            median, low, high = (NS_PER_MS * t for t in median_interval(self.times))
+            return Timing(median, low, high, len(self.times))
+        time_ns = NS_PER_MS * time_ms
+        return Timing(time_ns, time_ns, time_ns, 1)
+
+
+class CacheFile(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A whole file; entries are kept raw, so that a bad one can be named.
+
+    Attributes:
+        problem_size: extents in the order x, y, z, or in that of ``problem_dims``.
+        problem_dims: names of the extents, in a file of our own.
+        cache: entries by the values of ``tune_params_keys``, joined by commas.
+    """
+
+    device_name: str = ""
+    kernel_name: str
+    problem_size: int | tuple[int, ...]
+    problem_dims: tuple[str, ...] | None = None
+    tune_params_keys: tuple[str, ...]
+    tune_params: dict[str, tuple[Value, ...]]
+    cache: dict[str, msgspec.Raw]
+
+    def problem(self) -> Problem:
+        """What was tuned.
+
+        Raises:
+            ValueError: extents and their names do not match.
+        """
+        extents = (self.problem_size,) if isinstance(self.problem_size, int) else self.problem_size
+        names = self.problem_dims if self.problem_dims is not None else ("x", "y", "z")[: len(extents)]
+        return Problem(self.kernel_name, tuple(zip(names, extents, strict=True)))
+
+
+def key(genome: Genome, names: tuple[str, ...]) -> str:
+    """The key of a configuration in ``cache``."""
+    return ",".join(str(genome[name]) for name in names)
