@@ -14,10 +14,14 @@ import numpy as np
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError
 from quasim.policy import Policy, prior_for
-from quasim.search import Strategy, drift
+from quasim.search import Prior, Strategy, drift
 from quasim.space import SearchSpace
 from quasim.trial import Genome, Problem, Status, Trial
 from storage.schemas import Stage
+
+
+VETERAN = 20
+"""Genomes of a problem that a node has searched when it no longer leans on the fleet's scores: one generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class _Saved(msgspec.Struct, frozen=True):
     policy_digest: str
     strategies: tuple[str, ...]
     known: tuple[tuple[Trial, ...], ...]
+    searched: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -132,6 +137,7 @@ class NodeLoop:
     policy_version: int = 0
     policy_digest: str = ""
     _known: list[dict[Genome, Trial]] = field(init=False)
+    _searched: list[int] = field(init=False)
     _running: int | None = field(default=None, init=False)
     _at: int = field(default=0, init=False)
     _rechecked: tuple[Trial, ...] | None = field(default=None, init=False)
@@ -140,6 +146,7 @@ class NodeLoop:
 
     def __post_init__(self) -> None:
         self._known = [{} for _ in self.plans]
+        self._searched = [0] * len(self.plans)
 
     def known(self, problem: Problem) -> list[Trial]:
         """What is known of a problem, the latest trial of each genome."""
@@ -150,15 +157,19 @@ class NodeLoop:
         return [trial for known in self._known for trial in known.values()]
 
     def adopt(self, policy: Policy) -> None:
-        """Steer by a verified policy. A node with trials of its own takes only one candidate from it a cycle."""
-        for plan, known in zip(self.plans, self._known, strict=True):
+        """Steer by a verified policy: try its candidates (one a cycle, once there are trials of one's own), and lean on
+        its scores while the node has searched little itself.
+
+        The scores lag behind a device that changes, and nodes that kept leaning on them ended in one basin
+        (docs/decisions/0005-candidates-for-veterans.md).
+        """
+        for plan, known, searched in zip(self.plans, self._known, self._searched, strict=True):
             prior = prior_for(policy, self.target, plan.problem, plan.space)
             if prior is None:
                 continue
             untried = tuple(g for g in prior.candidates if g not in known)
-            if known:
-                untried = untried[: max(1, self.evaluations // 4)]
-            plan.strategy.adopt(msgspec.structs.replace(prior, candidates=untried))
+            weight = prior.weight if searched < VETERAN else np.zeros_like(prior.weight)
+            plan.strategy.adopt(Prior(prior.mean, weight, untried if not known else untried[:1]))
         self.policy_version, self.policy_digest = policy.version, policy.digest
 
     def handle(self, event: Event) -> list[Instruction]:
@@ -202,6 +213,7 @@ class NodeLoop:
 
     def _after_search(self, trials: tuple[Trial, ...]) -> list[Instruction]:
         self._learn(trials)
+        self._searched[self._at] += len(trials)
         plan = self.plans[self._at]
         best = next(iter(plan.strategy.best(1)), None)
         self._done.append(
@@ -244,6 +256,7 @@ class NodeLoop:
                 self.policy_digest,
                 tuple(plan.strategy.state().decode() for plan in self.plans),
                 tuple(tuple(known.values()) for known in self._known),
+                tuple(self._searched),
             )
         )
 
@@ -262,5 +275,6 @@ class NodeLoop:
         for plan, strategy in zip(self.plans, saved.strategies, strict=True):
             plan.strategy.restore(strategy.encode())
         self._known = [{trial.genome: trial for trial in known} for known in saved.known]
+        self._searched = list(saved.searched)
         self.cycle = saved.cycle
         self.policy_version, self.policy_digest = saved.policy_version, saved.policy_digest

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.harness import Bar, Row, main, say
 from quasim.kernels import check_problem
 from quasim.search import strategy
-from quasim.targets.spec import CSpec
+from quasim.targets.c.device import CTarget
 from quasim.trial import Problem
 
 TRIALS = 40
@@ -23,7 +23,7 @@ PROBLEMS = (
 
 def overheads_ms(problem: Problem) -> list[float]:
     """Wall time of ask, evaluate and tell less what compiling, checking and timing took, one trial at a time."""
-    with CSpec().open() as target:
+    with CTarget() as target:
         search = strategy("evolution", target.space(problem), 0)
         found = []
         for _ in range(TRIALS):

@@ -6,7 +6,6 @@ import sys
 from typing import Annotated
 
 import typer
-from quasim.targets.c.space import space
 from rich.table import Table
 
 from cluster.cli.output import console, print_json
@@ -16,6 +15,7 @@ from quasim.kernels.lower import lower
 from quasim.machine import usable_cores
 from quasim.space import SearchSpace
 from quasim.targets.c.emit import emit
+from quasim.targets.c.space import space
 from quasim.trial import Genome, Problem
 
 app = typer.Typer(help="Kernel families: list them, show one.", no_args_is_help=True)

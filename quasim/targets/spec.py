@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from quasim.targets._base import Target
+from quasim.targets.c.device import CTarget
+from quasim.targets.replay import ReplayTarget
 from quasim.trial import Problem
 
 
@@ -15,15 +16,12 @@ class CSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c", ta
 
     threads: int | None = None
 
-    def open(self) -> Target:
+    def open(self) -> CTarget:
         """The target, ready to measure.
 
         Raises:
             MissingToolError: there is no C compiler.
         """
-        # Imported here: a fleet that replays recordings needs no compiler and no worker.
-        from quasim.targets.c.device import CTarget
-
         return CTarget(threads=self.threads)
 
 
@@ -45,17 +43,14 @@ class ReplaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="r
         Raises:
             DataError: a recording is missing or does not hold what its format says.
         """
-        target = self.open()
-        return target.problem
+        return self.open().problem
 
-    def open(self) -> Target:
+    def open(self) -> ReplayTarget:
         """The target, with its recordings read.
 
         Raises:
             DataError: a recording is missing or does not hold what its format says.
         """
-        from quasim.targets.replay import ReplayTarget
-
         return ReplayTarget("replay", [(r.from_cycle, Path(r.path)) for r in self.recordings])
 
 

@@ -15,15 +15,20 @@ problems: [{kernel: matmul, shape: "k=6,m=4,n=5"}]
 """
 
 
-def load(tmp_path: Path, text: str, flags: dict[str, object] | None = None, **environment: str) -> FleetConfig:
+def load(
+    tmp_path: Path,
+    text: str,
+    flags: dict[str, object] | None = None,
+    environment: dict[str, str] | None = None,
+) -> FleetConfig:
     path = tmp_path / "fleet.yaml"
     path.write_text(text)
-    return load_config(path, environment, flags or {})
+    return load_config(path, environment or {}, flags or {})
 
 
-def failure(tmp_path: Path, text: str, **environment: str) -> str:
+def failure(tmp_path: Path, text: str, environment: dict[str, str] | None = None) -> str:
     with pytest.raises(QuasimError) as caught:
-        load(tmp_path, text, **environment)
+        load(tmp_path, text, environment=environment)
     assert caught.value.exit_code is ExitCode.CONFIG
     assert str(tmp_path / "fleet.yaml") in str(caught.value)
     assert caught.value.do
@@ -42,7 +47,7 @@ def test_shapes_are_put_in_the_order_of_the_kernel(tmp_path: Path) -> None:
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     text = GOOD + "seed: 7\ncycles: 3\nagents: 5\n"
-    config = load(tmp_path, text, {"seed": 9, "cycles": None}, QUASIM_SEED="8", QUASIM_CYCLES="4")
+    config = load(tmp_path, text, {"seed": 9, "cycles": None}, {"QUASIM_SEED": "8", "QUASIM_CYCLES": "4"})
     assert (config.seed, config.cycles, config.agents, config.evaluations) == (9, 4, 5, 4)
 
 
@@ -88,7 +93,7 @@ def test_bad_targets_are_refused(tmp_path: Path, target: str) -> None:
 
 
 def test_a_bad_variable_is_an_error(tmp_path: Path) -> None:
-    assert "cycles" in failure(tmp_path, GOOD, QUASIM_CYCLES="soon")
+    assert "cycles" in failure(tmp_path, GOOD, {"QUASIM_CYCLES": "soon"})
 
 
 @pytest.mark.parametrize("text", ["- a list", "target: [", ""])

@@ -8,7 +8,7 @@ schedule, and all genomes give the same bits.
 
 from __future__ import annotations
 
-from quasim.kernels.index import Num, Sym, least, num
+from quasim.kernels.index import Num, least, num
 from quasim.kernels.ir import Kernel
 from quasim.kernels.lower.blocking import COL_BLOCK, DEPTH, K_BLOCK, LEFT, RIGHT, ROW_BLOCK, Blocking
 from quasim.kernels.lower.panels import pack_left, pack_right

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from quasim.kernels.index import Index, Num, Sym, extent_name, least, most
-from quasim.kernels.ir import Kernel, Load, Tensor
+from quasim.kernels.index import Index, Num, Sym, extent_name, least, most, num
+from quasim.kernels.ir import Kernel, Load, Store, Tensor
 from quasim.kernels.lower.parts import (
     FLOAT_BYTES,
     LINE_BYTES,
@@ -20,10 +20,28 @@ from quasim.kernels.lower.parts import (
     overrun,
     place,
 )
-from quasim.kernels.lower.pattern import Elementwise, accesses, elementwise
-from quasim.kernels.lower.vectors import At, Vectors
-from quasim.kernels.lowered import Compare, Fence, For, If, Let, Lowered, Node, Partition, Prefetch, Put, Region
+from quasim.kernels.lower.pattern import Elementwise, accesses, elementwise, unsupported
+from quasim.kernels.lower.vectors import Vectors
+from quasim.kernels.lowered import (
+    Compare,
+    Fence,
+    For,
+    If,
+    Let,
+    Local,
+    Lowered,
+    Node,
+    Partition,
+    Prefetch,
+    Put,
+    Region,
+)
 from quasim.trial import Genome
+
+_LINE = LINE_BYTES // FLOAT_BYTES
+_TOP, _LEFT, _ROW, _LAST, _LOW, _HIGH, _HEAD = (
+    Sym(name) for name in ("top", "left", "row", "last", "low", "high", "head")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +69,8 @@ class _Schedule:
     @classmethod
     def of(cls, genome: Genome) -> _Schedule:
         names = ("lanes", "unroll", "step_rows", "tile_rows", "tile_cols")
-        lanes, unroll, step_rows, tile_rows, tile_cols = (genome.integer(name) for name in names)
-        return cls(
-            lanes,
-            unroll,
-            step_rows,
-            tile_rows,
-            tile_cols,
-            flag(genome, "prefetch"),
-            flag(genome, "stream"),
-            genome.integer("threads"),
-        )
+        sizes = (genome.integer(name) for name in names)
+        return cls(*sizes, flag(genome, "prefetch"), flag(genome, "stream"), genome.integer("threads"))
 
 
 def lower_pointwise(kernel: Kernel, genome: Genome) -> Lowered:
@@ -71,23 +80,25 @@ def lower_pointwise(kernel: Kernel, genome: Genome) -> Lowered:
         LoweringError, SpaceError: see ``lower``.
     """
     parts, genes = elementwise(kernel), _Schedule.of(genome)
+    if len(parts.stores) != 1:
+        raise unsupported(kernel, "several stores")
+    steps = (("tile", genes.tile_cols), ("step", genes.lanes * genes.unroll), ("vector", genes.lanes))
     partitions = (
         Partition(parts.rows, (("tile", genes.tile_rows), ("step", genes.step_rows)), shared="tile"),
-        Partition(
-            parts.cols, (("tile", genes.tile_cols), ("step", genes.lanes * genes.unroll), ("vector", genes.lanes))
-        ),
+        Partition(parts.cols, steps),
     )
-    nest = _Nest(parts, genes).nodes()
-    return Lowered(kernel, genome, partitions, (), (), (Region(genes.threads, nest),))
-
-
-_TOP, _LEFT, _ROW, _LOW, _HIGH, _HEAD = (Sym(name) for name in ("top", "left", "row", "low", "high", "head"))
+    body = (Region(genes.threads, _Nest(parts, genes).nodes()),)
+    return Lowered(kernel, genome, partitions, (), (), body)
 
 
 @dataclass(frozen=True, slots=True)
 class _Nest:
     parts: Elementwise
     genes: _Schedule
+
+    @property
+    def store(self) -> Store:
+        return self.parts.stores[0]
 
     def nodes(self) -> tuple[Node, ...]:
         rows, cols, genes = extent(self.parts.rows), extent(self.parts.cols), self.genes
@@ -98,42 +109,52 @@ class _Nest:
         return (For(_TOP.name, Num(0), rows, genes.tile_rows, (strips,), shared=True), *fence)
 
     def _step(self) -> tuple[Node, ...]:
-        """All columns of a tile, for as many rows as are computed together."""
+        """The columns of a tile, for as many rows as are computed together; the last rows of the grid one by one."""
         count, axis = self.genes.step_rows, self.parts.rows
         found = accesses(self.parts.stores)
         common = common_lanes(found, axis, _ROW, count)
-        together = self._row_group(_ROW, count)
+        together = self._columns(_ROW, count)
         if common == Num(count):
             return together
-        single = For("last", Num(0), common, 1, self._row_group(_ROW + Sym("last"), 1))
+        single = For(_LAST.name, Num(0), common, 1, self._columns(_ROW + _LAST, 1))
         cols = (self.parts.cols, _LEFT, least(_LEFT + self.genes.tile_cols, extent(self.parts.cols)), self.genes.lanes)
-        dead = (node for access in found for node in overrun(access, (axis, _ROW, Num(count), common), cols))
+        dead = (node for access in found for node in overrun(access, (axis, _ROW, num(count), common), cols))
         return (If((Compare(_ROW + count, "<=", extent(axis)),), together, (single, *dead)),)
 
-    def _row_group(self, first: Index, count: int) -> tuple[Node, ...]:
-        cols = extent(self.parts.cols)
-        head, names = Num(0) + 0, ()
-        if self.genes.stream:
-            at = {self.parts.rows: first, self.parts.cols: Num(0)}
+    def _columns(self, first: Index, count: int) -> tuple[Node, ...]:
+        """The columns of a tile for ``count`` rows: streamed, a tile begins with a whole cache line of the first row,
+        and the columns before it belong to the first tile."""
+        genes, head, named = self.genes, num(0), ()
+        if genes.stream:
             head = _HEAD
-            names = (Let(_HEAD.name, aligned_head(self.parts.stores[0], at)),)
-        high = most(_LOW, least(_LEFT + self.genes.tile_cols + head, cols))
-        sweep = Sweep("col", self.parts.cols, _LOW, _HIGH, self.genes.lanes, self.genes.unroll, head)
+            aligned = aligned_head(self.store, {self.parts.rows: first, self.parts.cols: Num(0)})
+            named = (Let(_HEAD.name, aligned),)
+        high = most(_LOW, least(_LEFT + genes.tile_cols + head, extent(self.parts.cols)))
+        sweep = Sweep("col", self.parts.cols, _LOW, _HIGH, genes.lanes, genes.unroll, head)
 
         def body(spans: tuple[Span, ...]) -> tuple[Node, ...]:
             return self._compute([first + r for r in range(count)], spans)
 
-        peel = tuple(If((*node.conditions, Compare(_LEFT, "==", Num(0))), node.then) for node in sweep.peel(body))
-        return (*names, Let(_LOW.name, _LEFT + head), Let(_HIGH.name, high), *peel, *sweep.loops(body))
+        peeled = sweep.peel(body)
+        before = (If((Compare(_LEFT, "==", Num(0)),), peeled),) if peeled else ()
+        return (*named, Let(_LOW.name, _LEFT + head), Let(_HIGH.name, high), *before, *sweep.loops(body))
 
     def _compute(self, rows: list[Index], spans: tuple[Span, ...]) -> tuple[Node, ...]:
+        """Loads first, stores last: a load that follows a streamed store waits for it when the two addresses agree
+        in their last 12 bits, as those of neighbouring columns in two grids often do."""
         vectors = Vectors(self.parts.cols)
         if self.genes.prefetch and spans[0].end is None:
             vectors.nodes += self._prefetch(rows, spans)
-        for row in rows:
-            for span in spans:
-                self._store_row({self.parts.rows: row}, span, vectors)
-        return tuple(vectors.nodes)
+        places = list(product(rows, spans))
+        results = [vectors.value(self.store.value, {self.parts.rows: row}, span) for row, span in places]
+        bound = [vectors.bind(result, span.lanes) for (_, span), result in zip(places, results, strict=True)]
+        stores = (self._put(row, span, value) for (row, span), value in zip(places, bound, strict=True))
+        return (*vectors.nodes, *stores)
+
+    def _put(self, row: Index, span: Span, value: Local) -> Put:
+        index = place(self.store, {self.parts.rows: row, self.parts.cols: span.start})
+        live = span.live(self.store, self.parts.cols)
+        return Put(self.store.tensor.name, index, value, span.lanes, live, self.genes.stream and live is None)
 
     def _prefetch(self, rows: list[Index], spans: tuple[Span, ...]) -> Iterator[Node]:
         """Ask for the same columns of the rows that the next step needs first; past the end, for the last one."""
@@ -142,15 +163,7 @@ class _Nest:
             if isinstance(load, Load) and load.index[0].offset >= lowest.get(load.tensor, load).index[0].offset:
                 lowest[load.tensor] = load
         for load in lowest.values():
-            for row, skip in product(rows, range(0, self.genes.lanes * len(spans), LINE_BYTES // FLOAT_BYTES)):
+            for row, skip in product(rows, range(0, self.genes.lanes * len(spans), _LINE)):
                 at = {self.parts.rows: row + len(rows), self.parts.cols: spans[0].start + skip}
                 below, col = place(load, at)
                 yield Prefetch(load.tensor.name, (least(below, Sym(extent_name(load.tensor.shape[0].name)) - 1), col))
-
-    def _store_row(self, at: At, span: Span, vectors: Vectors) -> None:
-        for store in self.parts.stores:
-            value = vectors.value(store.value, at, span)
-            index = place(store, {**at, self.parts.cols: span.start})
-            live = span.live(store, self.parts.cols)
-            stream = self.genes.stream and live is None
-            vectors.nodes.append(Put(store.tensor.name, index, value, span.lanes, live, stream))

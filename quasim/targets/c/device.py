@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from quasim.errors import SpaceError
 from quasim.kernels import baseline, check_problem, family
-from quasim.kernels.lower import lower
+from quasim.kernels.ir import Kernel
+from quasim.kernels.lower import LoweringError, lower
 from quasim.lease import Lease
 from quasim.machine import this_machine
 from quasim.measure import timing
@@ -181,9 +183,14 @@ class CTarget:
         for genome in genomes:
             if not known.contains(genome):
                 raise SpaceError(f"genome {genome} is not in the space of {problem}", "take it from the target's space")
-        kernel = family(problem.kernel).kernel
+        build = partial(self._build_genome, family(problem.kernel).kernel)
+        if len(genomes) == 1:
+            return [build(genomes[0])]  # a thread of its own may wait 4 ms for its turn on a busy machine
         with ThreadPoolExecutor(self._machine.cores) as pool:
-            return list(pool.map(lambda genome: self._build(lambda: emit(lower(kernel, genome, self.name))), genomes))
+            return list(pool.map(build, genomes))
+
+    def _build_genome(self, kernel: Kernel, genome: Genome) -> Built:
+        return self._build(lambda: emit(lower(kernel, genome, self.name)))
 
     def _build_peaks(self) -> list[Built]:
         one = self._build(PEAKS.read_text)
@@ -196,7 +203,7 @@ class CTarget:
         try:
             with self._lease.shared():
                 compiled = self._compiler.compile(source(), self._cache, extra_flags=extra_flags)
-        except CompileError as error:
+        except (SpaceError, LoweringError, CompileError) as error:
             return Built(None, detail=error.what)
         return Built(Variant(str(compiled.path)), compiled.compile_ns)
 

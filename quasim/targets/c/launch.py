@@ -70,7 +70,7 @@ def load(path: Path, kernel: Kernel) -> Loaded:
 def _checked(tensor: Tensor, shape: Mapping[str, int], arrays: Mapping[str, Array]) -> Array:
     array = arrays.get(tensor.name)
     if array is None:
-        raise DataError(f"no array for tensor {tensor.name!r}", f"give one for each of the kernel's tensors")
+        raise DataError(f"no array for tensor {tensor.name!r}", "give one for each of the kernel's tensors")
     expected = tuple(shape[dim.name] for dim in tensor.shape)
     if array.shape != expected:
         raise ShapeError(f"{tensor.name} has shape {array.shape}, not {expected}", "match the launch shape")

@@ -169,3 +169,22 @@ def test_the_device_names_cpu_cohort_and_what_times_depend_on(target: CTarget) -
     assert device.family.startswith("cpu-")
     assert dict(device.versions)["threads"] == "2"
     assert "compiler" in dict(device.versions)
+
+
+def test_cache_and_lease_are_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUASIM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("QUASIM_RUNTIME_DIR", str(tmp_path / "run"))
+    with CTarget(threads=1) as target:
+        target.evaluate(PROBLEMS[1], [_default(target, PROBLEMS[1])])
+    (per_cpu,) = (tmp_path / "cache").iterdir()
+    assert len(list(per_cpu.glob("*.so"))) == 1
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"cpu.lease", "cpu.turnstile"}
+
+
+def test_a_real_kernel_is_tuned_on_the_machine(target: CTarget) -> None:
+    problem = PROBLEMS[0]
+    result = tune(target, problem, strategy("random", target.space(problem), 7), 6, playoff_size=2)
+    assert result.evaluations == 6
+    assert len(result.playoff) == 2
+    assert result.best is not None
+    _sound(result.best)
