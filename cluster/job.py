@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 from cluster.config import load_config
 from cluster.ray_session import joined_cluster
-from cluster.run_folder import RunFolder
+from cluster.run_folder import RunFolder, fresh_name
 from cluster.session import run_fleet
 from quasim.codec import to_json
 from quasim.errors import QuasimError
@@ -22,12 +23,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--cycles", type=int)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--out", type=Path, help="folder of the run; default: $QUASIM_HOME/runs/SUBMISSION_ID")
+    parser.add_argument("--out", type=Path, help="folder of the run; default: $QUASIM_HOME/runs/TIME-seedN")
     given = parser.parse_args(arguments)
     try:
         config = load_config(given.config, os.environ, {"cycles": given.cycles, "seed": given.seed})
         # The job's own folder is a copy that Ray deletes, so results go to the site.
-        name = os.environ.get("RAY_JOB_ID") or os.environ.get("RAY_SUBMISSION_ID") or "job"
+        name = fresh_name(config.seed, datetime.now(timezone.utc))
         folder = RunFolder.create(given.out or site_folder(os.environ) / "runs" / name, config)
         sys.stderr.write(f"run folder: {folder.path}\n")
         report = run_fleet(config, folder, joined_cluster(), lambda line: print(line, file=sys.stderr, flush=True))

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray.exceptions import AuthenticationError
 
-from quasim.errors import ConfigError
+from quasim.errors import ConfigError, TrustError
 
 NAMESPACE = "quasim"
 
@@ -52,11 +53,17 @@ def joined_cluster() -> Iterator[None]:
 
     Raises:
         ConfigError: there is none.
+        TrustError: it wants a token that this process does not have.
     """
     try:
         ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise ConfigError("no Ray cluster to join", "start one with `ray start --head`, or use `quasim run`") from error
+    except AuthenticationError as error:
+        raise TrustError(
+            "the Ray cluster wants a token that this process does not have",
+            "put it in ~/.ray/auth_token on the head, or name its file in RAY_AUTH_TOKEN_PATH: jobs do not inherit RAY_AUTH_TOKEN",
+        ) from error
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cluster.config import FleetConfig
@@ -88,3 +89,8 @@ class RunFolder:
     def node(self, name: str) -> Path:
         """State, spool and generations of one node."""
         return self.path / "nodes" / name
+
+
+def fresh_name(seed: int, now: datetime) -> str:
+    """A folder name for a new run, such as ``20260131T120000Z-seed42``."""
+    return f"{now:%Y%m%dT%H%M%SZ}-seed{seed}"

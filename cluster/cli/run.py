@@ -12,8 +12,8 @@ import typer
 
 from cluster.cli.output import log
 from cluster.cli.report import show
-from cluster.config import FleetConfig, load_config
-from cluster.run_folder import RunFolder
+from cluster.config import load_config
+from cluster.run_folder import RunFolder, fresh_name
 from cluster.session import run_fleet
 from quasim.errors import ConfigError
 from quasim.machine import usable_cores
@@ -43,7 +43,9 @@ def run(
         settings = folder.load_config()
     else:
         settings = load_config(config or DEFAULT_CONFIG, os.environ, {"cycles": cycles, "seed": seed})
-        folder = RunFolder.create(out or Path(settings.out) / _name(settings), settings)
+        folder = RunFolder.create(
+            out or Path(settings.out) / fresh_name(settings.seed, datetime.now(timezone.utc)), settings
+        )
     settings.target.open().close()
     remarks = log()
     remarks.print(f"run folder: {folder.path}")
@@ -51,8 +53,3 @@ def run(
     from cluster.ray_session import local_cluster
 
     show(run_fleet(settings, folder, local_cluster(len(usable_cores())), remarks.print), json)
-
-
-def _name(settings: FleetConfig) -> str:
-    now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    return f"{now}-seed{settings.seed}"

@@ -1,9 +1,9 @@
 """Level 2 of a kernel's description, the lowered kernel: how it is computed, as an explicit loop nest.
 
 A genome has chosen the schedule; nothing is left to choose. Emitters print the nest node by node, and proofs are made
-about it. Every access to memory is a ``Get``, ``Put`` or ``Touch`` in the body, and what guards it is what stands around
-it: loop bounds, conditions, clamped positions and the number of ``live`` lanes. ``Lowered.accesses`` collects these by
-walking the body, so that there is nothing to keep in step.
+about it. Every access to memory is a ``Get``, ``Put`` or ``Touch`` in the body, and what guards it is what stands
+around it: loop bounds, conditions, clamped positions and the number of ``live`` lanes. ``Lowered.accesses`` collects
+these by walking the body, so that there is nothing to keep in step.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
+from itertools import pairwise
 from typing import Literal
 
 from quasim.errors import SpaceError
@@ -123,7 +124,8 @@ class Put:
     """Write a vector to neighbours along the last dimension of a buffer; ``live`` as in ``Get``.
 
     Attributes:
-        stream: go past the caches where the address is aligned to the vector.
+        stream: go past the caches where the address is aligned to the vector. Fast where whole cache lines are
+            streamed one after the other, slow where a line is written in part.
     """
 
     buffer: str
@@ -235,7 +237,7 @@ class Partition:
 
     def __post_init__(self) -> None:
         steps = [size for _, size in self.sizes]
-        if any(size < 1 for size in steps) or any(a % b for a, b in zip(steps, steps[1:], strict=False)):
+        if any(size < 1 for size in steps) or any(a % b for a, b in pairwise(steps)):
             raise SpaceError(f"axis {self.axis.name}: {self.sizes} do not nest", "make each a multiple of the next")
 
 

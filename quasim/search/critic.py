@@ -9,6 +9,8 @@ wrong about this device is soon disbelieved.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from quasim.search.ledger import Cells
@@ -23,8 +25,8 @@ NOISE = 0.05
 PRIOR_SLOPE = 2.0
 """Advantage between a prior's scores −1 and 0 as believed at first, and how unsure that is."""
 
-MEMORY = 512
-"""Latest trials that are fitted: the time of a fit grows with the cube, 512 take 20 ms."""
+MEMORY = 384
+"""Latest trials that are fitted: the time of a fit grows with the cube, 384 take about 15 ms."""
 
 
 class Critic:
@@ -69,8 +71,10 @@ class Critic:
     def _kernel(self, left: Cells, right: Cells) -> Floats:
         a, b = self._encode(self._space.rows[left]), self._encode(self._space.rows[right])
         distances = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2 * a @ b.T
-        scores = PRIOR_SLOPE**2 * np.outer(self._scores[left], self._scores[right])
-        return np.asarray(LIKENESS ** np.maximum(distances, 0.0) + scores)
+        # exp is several times faster than a power.
+        kernel = np.exp(math.log(LIKENESS) * np.maximum(distances, 0.0))
+        kernel += PRIOR_SLOPE**2 * np.outer(self._scores[left], self._scores[right])
+        return np.asarray(kernel)
 
     def _encode(self, rows: Rows) -> Floats:
         """Features whose squared Euclidean distance is the distance of the configurations.

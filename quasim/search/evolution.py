@@ -142,9 +142,12 @@ class Evolution(RecordingStrategy):
     def _propose(self, count: int, free: Mask) -> list[int]:
         proposed: list[int] = []
         known = len(self._ledger.trials) + len(self._ledger.pending)
-        random = count if not len(parents := self._parents()) else min(count, self._first_generation() - known)
-        if random > 0:
+        parents = self._parents()
+        random = min(count, max(0, self._first_generation() - known)) if len(parents) else count
+        if random:
             self._take(self._samples(random, free), free, proposed)
+        if random == count:
+            return proposed
         neighbours, children, samples = self._rng.multinomial(count - len(proposed), (1 / 3, 1 / 3, 1 / 3))
         if neighbours:
             self._take(self._choose(*self._neighbours(parents), int(neighbours), free), free, proposed)

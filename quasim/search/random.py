@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from quasim.errors import DataError
 from quasim.search.ledger import Mask
 from quasim.search.recording import OwnState, RecordingStrategy
 
@@ -25,4 +26,5 @@ class Random(RecordingStrategy):
         return {}
 
     def _restore_own(self, own: OwnState) -> None:
-        pass
+        if own:
+            raise DataError(f"state of {self.name} has parts {sorted(own)}", "it keeps none; it is damaged")

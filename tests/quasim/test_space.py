@@ -231,7 +231,8 @@ def test_default_must_be_valid() -> None:
 
 
 def test_largest_product_is_refused_before_it_is_built() -> None:
-    wide = (Parameter("a", tuple(range(MAX_PRODUCT // 2 + 1))), Parameter("b", (0, 1)))
+    side = tuple(range(math.isqrt(MAX_PRODUCT) + 1))
+    wide = (Parameter("a", side), Parameter("b", side))
     with pytest.raises(SpaceError, match="too large"):
         SearchSpace(wide)
 

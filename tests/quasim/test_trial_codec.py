@@ -67,7 +67,7 @@ def test_trial_survives_json_and_msgpack() -> None:
     ],
 )
 def test_what_is_no_trial_is_a_data_error_that_names_its_source(text: bytes) -> None:
-    with pytest.raises(DataError, match="^trial 7 cannot be read") as caught:
+    with pytest.raises(DataError, match=r"^trial 7 cannot be read") as caught:
         from_json(text, Trial, "trial 7")
     assert caught.value.exit_code is ExitCode.BAD_DATA
 
@@ -122,7 +122,7 @@ def test_integer_refuses_what_is_none() -> None:
     ("median", "low", "high", "samples"), [(1, 2, 3, 1), (0, 0, 1, 1), (1, 1, math.inf, 1), (3, 1, 2, 1), (1, 1, 1, 0)]
 )
 def test_timing_that_is_no_interval_cannot_be_built(median: float, low: float, high: float, samples: int) -> None:
-    with pytest.raises(ValueError, match="interval|samples"):
+    with pytest.raises(ValueError, match=r"interval|samples"):
         Timing(median, low, high, samples)
 
 

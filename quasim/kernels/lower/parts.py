@@ -16,6 +16,7 @@ from quasim.kernels.lowered import Compare, Fixed, For, Get, If, Let, Node, Put,
 from quasim.trial import Genome
 
 FLOAT_BYTES = 4
+NOTHING = num(0)
 LINE_BYTES = 64
 """A cache line, and the widest vector."""
 
@@ -90,7 +91,7 @@ class Sweep:
     high: Index
     lanes: int
     unroll: int = 1
-    head: Index = Num(0)
+    head: Index = NOTHING
 
     def peel(self, body: Callable[[tuple[Span, ...]], tuple[Node, ...]]) -> tuple[Node, ...]:
         """What is done with the columns before ``low``."""

@@ -1,9 +1,10 @@
-"""Which shape a kernel's IR has, and so which schedules it can take."""
+"""Which shape a kernel's IR has, and so which schedules it can take; asked for each genome, so answers are kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from quasim.errors import QuasimError
 from quasim.kernels.ir import Axis, Const, Dot, Kernel, Load, Loop, Map, Reduce, Set, Store, Value, Var
@@ -25,6 +26,7 @@ class Pattern(str, Enum):
     """Each element from a few neighbours."""
 
 
+@lru_cache(maxsize=64)
 def pattern(kernel: Kernel) -> Pattern:
     """The pattern of a kernel.
 
@@ -58,6 +60,7 @@ class Contraction:
     store: Store
 
 
+@lru_cache(maxsize=64)
 def contraction(kernel: Kernel) -> Contraction:
     """The parts of a kernel that clears a variable, loops a ``Dot`` into it, and stores it.
 
@@ -89,13 +92,19 @@ def _contraction(clear: Set, loop: Loop, store: Store) -> Contraction | None:
 
 @dataclass(frozen=True, slots=True)
 class Elementwise:
-    """Stores of expressions over two axes, the second of which is contiguous in every tensor; no variables are left."""
+    """Stores of expressions over two axes, the second of which is contiguous in every tensor; no variables are left.
+
+    Attributes:
+        accesses: the stores and all distinct loads.
+    """
 
     rows: Axis
     cols: Axis
     stores: tuple[Store, ...]
+    accesses: tuple[Load | Store, ...]
 
 
+@lru_cache(maxsize=64)
 def elementwise(kernel: Kernel) -> Elementwise:
     """The stores of a kernel without loops, every variable replaced by its value.
 
@@ -116,15 +125,11 @@ def elementwise(kernel: Kernel) -> Elementwise:
     if len(found) != 2 or not stores:
         raise unsupported(kernel, f"{len(found)} axes and {len(stores)} stores instead of two axes and a store")
     rows, cols = found
-    for access in accesses(stores):
+    accesses = tuple(dict.fromkeys(node for node in walk(tuple(stores)) if isinstance(node, Load | Store)))
+    for access in accesses:
         if tuple(at.axis for at in access.index) != (rows, cols):
             raise unsupported(kernel, f"an access to {access.tensor.name} that is not by ({rows.name}, {cols.name})")
-    return Elementwise(rows, cols, tuple(stores))
-
-
-def accesses(stores: list[Store] | tuple[Store, ...]) -> tuple[Load | Store, ...]:
-    """The distinct accesses of some stores and of what they store."""
-    return tuple(dict.fromkeys(node for node in walk(tuple(stores)) if isinstance(node, Load | Store)))
+    return Elementwise(rows, cols, tuple(stores), accesses)
 
 
 def _inline(value: Value, bound: dict[Var, Value]) -> Value:

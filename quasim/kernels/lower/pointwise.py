@@ -11,6 +11,7 @@ from quasim.kernels.ir import Kernel, Load, Store, Tensor
 from quasim.kernels.lower.parts import (
     FLOAT_BYTES,
     LINE_BYTES,
+    NOTHING,
     Span,
     Sweep,
     aligned_head,
@@ -20,7 +21,7 @@ from quasim.kernels.lower.parts import (
     overrun,
     place,
 )
-from quasim.kernels.lower.pattern import Elementwise, accesses, elementwise, unsupported
+from quasim.kernels.lower.pattern import Elementwise, elementwise, unsupported
 from quasim.kernels.lower.vectors import Vectors
 from quasim.kernels.lowered import (
     Compare,
@@ -69,8 +70,9 @@ class _Schedule:
     @classmethod
     def of(cls, genome: Genome) -> _Schedule:
         names = ("lanes", "unroll", "step_rows", "tile_rows", "tile_cols")
-        sizes = (genome.integer(name) for name in names)
-        return cls(*sizes, flag(genome, "prefetch"), flag(genome, "stream"), genome.integer("threads"))
+        lanes, unroll, step_rows, tile_rows, tile_cols = (genome.integer(name) for name in names)
+        prefetch, stream, threads = flag(genome, "prefetch"), flag(genome, "stream"), genome.integer("threads")
+        return cls(lanes, unroll, step_rows, tile_rows, tile_cols, prefetch, stream, threads)
 
 
 def lower_pointwise(kernel: Kernel, genome: Genome) -> Lowered:
@@ -111,7 +113,7 @@ class _Nest:
     def _step(self) -> tuple[Node, ...]:
         """The columns of a tile, for as many rows as are computed together; the last rows of the grid one by one."""
         count, axis = self.genes.step_rows, self.parts.rows
-        found = accesses(self.parts.stores)
+        found = self.parts.accesses
         common = common_lanes(found, axis, _ROW, count)
         together = self._columns(_ROW, count)
         if common == Num(count):
@@ -124,11 +126,9 @@ class _Nest:
     def _columns(self, first: Index, count: int) -> tuple[Node, ...]:
         """The columns of a tile for ``count`` rows: streamed, a tile begins with a whole cache line of the first row,
         and the columns before it belong to the first tile."""
-        genes, head, named = self.genes, num(0), ()
-        if genes.stream:
-            head = _HEAD
-            aligned = aligned_head(self.store, {self.parts.rows: first, self.parts.cols: Num(0)})
-            named = (Let(_HEAD.name, aligned),)
+        genes, head = self.genes, _HEAD if self.genes.stream else NOTHING
+        aligned = aligned_head(self.store, {self.parts.rows: first, self.parts.cols: Num(0)})
+        named = (Let(_HEAD.name, aligned),) if genes.stream else ()
         high = most(_LOW, least(_LEFT + genes.tile_cols + head, extent(self.parts.cols)))
         sweep = Sweep("col", self.parts.cols, _LOW, _HIGH, genes.lanes, genes.unroll, head)
 
@@ -148,18 +148,19 @@ class _Nest:
         places = list(product(rows, spans))
         results = [vectors.value(self.store.value, {self.parts.rows: row}, span) for row, span in places]
         bound = [vectors.bind(result, span.lanes) for (_, span), result in zip(places, results, strict=True)]
-        stores = (self._put(row, span, value) for (row, span), value in zip(places, bound, strict=True))
+        stream = self.genes.stream and len(spans) == self.genes.unroll
+        stores = (self._put(row, span, value, stream) for (row, span), value in zip(places, bound, strict=True))
         return (*vectors.nodes, *stores)
 
-    def _put(self, row: Index, span: Span, value: Local) -> Put:
+    def _put(self, row: Index, span: Span, value: Local, stream: bool) -> Put:
         index = place(self.store, {self.parts.rows: row, self.parts.cols: span.start})
         live = span.live(self.store, self.parts.cols)
-        return Put(self.store.tensor.name, index, value, span.lanes, live, self.genes.stream and live is None)
+        return Put(self.store.tensor.name, index, value, span.lanes, live, stream and live is None)
 
     def _prefetch(self, rows: list[Index], spans: tuple[Span, ...]) -> Iterator[Node]:
         """Ask for the same columns of the rows that the next step needs first; past the end, for the last one."""
         lowest: dict[Tensor, Load] = {}
-        for load in accesses(self.parts.stores):
+        for load in self.parts.accesses:
             if isinstance(load, Load) and load.index[0].offset >= lowest.get(load.tensor, load).index[0].offset:
                 lowest[load.tensor] = load
         for load in lowest.values():

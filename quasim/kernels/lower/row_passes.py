@@ -10,7 +10,7 @@ from quasim.errors import SpaceError
 from quasim.kernels.index import Index, least
 from quasim.kernels.ir import Load, Map, MapOp, Reduce, ReduceOp, Store, Value
 from quasim.kernels.lower.parts import FLOAT_BYTES, LINE_BYTES, Span, extent, flag, place
-from quasim.kernels.lower.pattern import Elementwise, accesses
+from quasim.kernels.lower.pattern import Elementwise
 from quasim.kernels.lower.vectors import Vectors
 from quasim.kernels.lowered import (
     Apply,
@@ -76,8 +76,8 @@ class Schedule:
         if keep not in KEEP:
             raise SpaceError(f"keep={keep!r} of genome {genome} is not known", f"choose one of {KEEP}")
         lanes, unroll, chunk, threads = (genome.integer(name) for name in ("lanes", "unroll", "chunk", "threads"))
-        flags = (flag(genome, name) for name in ("overlap", "prefetch", "stream"))
-        return cls(lanes, unroll, str(keep), chunk, *flags, threads)
+        overlap, prefetch, stream = (flag(genome, name) for name in ("overlap", "prefetch", "stream"))
+        return cls(lanes, unroll, str(keep), chunk, overlap, prefetch, stream, threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Passes:
                 self._hold(vectors, span, at, len(self.reductions))
                 value = vectors.value(store.value, {self.parts.rows: at.row}, span)
                 index, live = place(store, {self.parts.rows: at.row, cols: span.start}), span.live(store, cols)
-                stream = self.genes.stream and live is None
+                stream = self.genes.stream and live is None and len(spans) == self.genes.unroll
                 vectors.nodes.append(Put(store.tensor.name, index, value, span.lanes, live, stream))
             return tuple(vectors.nodes)
 
@@ -182,10 +182,11 @@ class Passes:
 
     def _hold(self, vectors: Vectors, span: Span, at: At, number: int) -> None:
         """Make the kept value known at some columns, if the pass needs it: the first to do so computes and keeps it."""
-        needs = [
-            self.kept in _above_reductions(value) for value in (*(r.x for r in self.reductions), self.output.value)
-        ]
-        if self.kept is None or not needs[number]:
+        if self.kept is None:
+            return
+        values = (*(r.x for r in self.reductions), self.output.value)
+        needs = [self.kept in _above_reductions(value) for value in values]
+        if not needs[number]:
             return
         buffer, index, live = self._home(span, at)
         if any(needs[:number]):
@@ -204,7 +205,7 @@ class Passes:
     def _prefetch(self, spans: tuple[Span, ...], at: At) -> Iterator[Node]:
         """Ask for the same columns of the next row, one element a cache line; the last row asks for itself."""
         below = least(at.row + 1, extent(self.parts.rows) - 1)
-        for load in accesses(self.parts.stores):
+        for load in self.parts.accesses:
             for offset in range(0, self.genes.unroll * self.genes.lanes if isinstance(load, Load) else 0, _LINE):
                 index = place(load, {self.parts.rows: below, self.parts.cols: spans[0].start + offset})
                 yield Prefetch(load.tensor.name, index)

@@ -1,16 +1,16 @@
 """Schedules of kernels that reduce whole rows: one pass over the row for each reduction, and one to store.
 
 A value that several passes need is computed again in each, or kept. Done row by row, reading, computing and writing
-take turns and each leaves the memory idle for a while; overlapped, a row is stored while the next is reduced (a software
-pipeline of two stages, Lam 1988), which reaches a copy's bandwidth where the simple order gets two thirds of it.
+take turns, and the memory idles for a while in each. Overlapped, a row is stored while the next is reduced: a software
+pipeline of two stages (Lam 1988), which comes near a copy's bandwidth where the simple order gets two thirds of it.
 """
 
 from __future__ import annotations
 
 from quasim.kernels.index import Index, Num, Sym, least, most, num, round_down, round_up
 from quasim.kernels.ir import Kernel
-from quasim.kernels.lower.parts import LINE_BYTES, Span, Sweep, aligned_head, common_lanes, extent, overrun
-from quasim.kernels.lower.pattern import accesses, elementwise, unsupported
+from quasim.kernels.lower.parts import LINE_BYTES, NOTHING, Span, Sweep, aligned_head, common_lanes, extent, overrun
+from quasim.kernels.lower.pattern import elementwise, unsupported
 from quasim.kernels.lower.row_passes import SCRATCH, At, Passes, Schedule
 from quasim.kernels.lowered import (
     Assign,
@@ -65,7 +65,7 @@ def _buffers(passes: Passes) -> tuple[Buffer, ...]:
 
 def _chunks(passes: Passes) -> tuple[Node, ...]:
     parts, genes = passes.parts, passes.genes
-    found = accesses(parts.stores)
+    found = parts.accesses
     common = common_lanes(found, parts.rows, _TOP, genes.chunk)
     cols = (parts.cols, Num(0), extent(parts.cols), genes.lanes)
     dead = (node for access in found for node in overrun(access, (parts.rows, _TOP, num(genes.chunk), common), cols))
@@ -128,7 +128,7 @@ def _reduction(passes: Passes, number: int, at: At) -> tuple[Node, ...]:
     return (*passes.begin(number), *loops, *passes.end(number))
 
 
-def _sweep(passes: Passes, name: str, low: Index, head: Index = Num(0)) -> Sweep:
+def _sweep(passes: Passes, name: str, low: Index, head: Index = NOTHING) -> Sweep:
     genes, cols = passes.genes, passes.parts.cols
     return Sweep(name, cols, low, extent(cols), genes.lanes, genes.unroll, head)
 

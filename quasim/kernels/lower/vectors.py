@@ -47,7 +47,7 @@ class Vectors:
 
     def value(self, value: Value, at: At, span: Span) -> Operand:
         """The vector of a value at the columns of ``span`` and the other positions ``at``."""
-        if (value, span.start) in self.known:
+        if self.known and (value, span.start) in self.known:
             return self.known[value, span.start]
         if isinstance(value, Const):
             return Fixed(value.value, span.lanes)

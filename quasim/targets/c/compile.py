@@ -19,8 +19,8 @@ from quasim.errors import MissingToolError, QuasimError, StorageError
 CANDIDATES = ("gcc", "clang", "cc")
 
 FLAGS = ("-O2", "-march=native", "-fopenmp", "-fPIC", "-shared", "-ffp-contract=fast")
-"""-O2 is as fast as -O3 for code that is vectorised and unrolled as printed, and compiles in a third of the time. Products
-and sums may fuse (gcc's default, clang's not); nothing else of -ffast-math is allowed: it would change the sums' order."""
+"""-O2 is as fast as -O3 for code that is vectorised and unrolled as printed, and compiles in a third of the time.
+Products and sums may fuse (gcc's default, not clang's); nothing of -ffast-math is allowed: it reorders sums."""
 
 TIMEOUT_S = 60.0
 """Variants compile in about 0.2 s; one that takes this long makes the compiler spin."""

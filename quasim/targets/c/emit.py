@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from quasim.kernels.index import extent_name, num
 from quasim.kernels.ir import Role, Tensor
-from quasim.kernels.lowered import Apply, Buffer, Get, Lowered, Put, Region, Scope, flat
-from quasim.kernels.walk import walk
+from quasim.kernels.lowered import Buffer, Lowered, Scope, flat
 from quasim.targets.c.nodes import INDENT, Printer, memory
 from quasim.targets.c.prelude import prelude
 
@@ -26,19 +25,17 @@ def emit(lowered: Lowered) -> str:
 
 def _lines(lowered: Lowered) -> Iterator[str]:
     printer = Printer(lowered.shapes, tuple(_own_part(b) for b in lowered.buffers if b.scope is Scope.THREAD))
-    nodes = list(walk(lowered.body))
-    lanes = max(node.lanes for node in nodes if isinstance(node, Get | Put))
+    body = list(printer.block(lowered.body, 1))
     yield f"/* {lowered.kernel.name}: {lowered.genome} */"
-    yield prelude(lanes, any(isinstance(node, Apply) and node.op == "exp" for node in nodes))
+    yield prelude(printer.lanes, printer.exp)
     yield f"int {ENTRY}(const int64_t *dims, void *const *tensors) {{"
     for number, dim in enumerate(lowered.kernel.dims):
         yield f"{INDENT}const int64_t {extent_name(dim.name)} = dims[{number}];"
     for number, tensor in enumerate(lowered.kernel.tensors):
         yield f"{INDENT}{_pointer(tensor)}{memory(tensor.name)} = tensors[{number}];"
-    threads = max(node.threads for node in nodes if isinstance(node, Region))
-    yield from (line for buffer in lowered.buffers for line in _allocate(buffer, threads, printer))
+    yield from (line for buffer in lowered.buffers for line in _allocate(buffer, printer))
     yield from _give_up(lowered.buffers)
-    yield from printer.block(lowered.body, 1)
+    yield from body
     yield from (f"{INDENT}free(all_{buffer.name});" for buffer in lowered.buffers)
     yield f"{INDENT}return 0;"
     yield "}"
@@ -48,10 +45,10 @@ def _pointer(tensor: Tensor) -> str:
     return "const float *const " if tensor.role is Role.INPUT else "float *const "
 
 
-def _allocate(buffer: Buffer, threads: int, printer: Printer) -> Iterator[str]:
+def _allocate(buffer: Buffer, printer: Printer) -> Iterator[str]:
     """Scratch for all threads; a shared buffer has one copy, under the name that the loop nest uses."""
     size = flat(tuple(s - 1 for s in buffer.shape), buffer.shape) + 1
-    copies = threads if buffer.scope is Scope.THREAD else 1
+    copies = printer.threads if buffer.scope is Scope.THREAD else 1
     yield f"{INDENT}const int64_t size_{buffer.name} = {printer.index(num(size))};"
     call = f"scratch(size_{buffer.name}, {copies}, {buffer.alignment})"
     yield f"{INDENT}float *const all_{buffer.name} = {call};"

@@ -1,4 +1,4 @@
-"""Load a compiled kernel and call it: shapes, formats and layouts are checked here, since the code itself trusts them."""
+"""Load a compiled kernel and call it: shapes, formats and layouts are checked here, as the code itself trusts them."""
 
 from __future__ import annotations
 

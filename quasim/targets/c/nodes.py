@@ -46,16 +46,24 @@ def memory(buffer: str) -> str:
 
 
 class Printer:
-    """Prints expressions and statements.
+    """Prints expressions and statements, and keeps in mind what the printed text needs.
 
     Args:
         shapes: sizes of every tensor and buffer.
         thread_pointers: declarations that each thread of a region begins with.
+
+    Attributes:
+        lanes: floats in the widest vector so far.
+        threads: of the largest team so far.
+        exp: whether there was an exponential.
     """
 
     def __init__(self, shapes: Shapes, thread_pointers: tuple[str, ...]) -> None:
         self._shapes = shapes
         self._thread_pointers = thread_pointers
+        self.lanes = 1
+        self.threads = 1
+        self.exp = False
 
     def index(self, index: Index) -> str:
         """An integer expression."""
@@ -92,6 +100,7 @@ class Printer:
         return self._apply(value)
 
     def _get(self, get: Get) -> str:
+        self.lanes = max(self.lanes, get.lanes)
         address = self._address(get.buffer, get.index)
         if get.live is not None:
             return f"load_part{get.lanes}({address}, {self.index(get.live)})"
@@ -99,6 +108,7 @@ class Printer:
 
     def _apply(self, value: Apply) -> str:
         args = [self.operand(arg) for arg in value.args]
+        self.exp |= value.op == "exp"
         if value.op in _INFIX:
             return f"({args[0]} {_INFIX[value.op]} {args[1]})"
         return f"(-{args[0]})" if value.op == "neg" else f"{value.op}{value.lanes}({', '.join(args)})"
@@ -115,6 +125,7 @@ class Printer:
         elif isinstance(node, If):
             yield from self._if(node, depth)
         elif isinstance(node, Region):
+            self.threads = max(self.threads, node.threads)
             yield f"#pragma omp parallel num_threads({node.threads})"
             yield pad + "{"
             yield from (INDENT * (depth + 1) + line for line in self._thread_pointers)

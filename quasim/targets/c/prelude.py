@@ -71,23 +71,34 @@ static inline v$n pin$n(v$n x) {
     return x;
 }
 
-/* The first `live` elements, and 0 in the other lanes; touches no others. */
-static __attribute__((noinline)) v$n load_part$n(const float *p, int64_t live) {
+static inline v$n choose$n(i$n mask, v$n a, v$n b) { return (v$n)((mask & (i$n)a) | (~mask & (i$n)b)); }
+
+/* All bits of the first `live` lanes, none of the others. */
+static inline i$n first$n(int64_t live) {
+    const i$n lane = {$iota};
+    return lane < (int32_t)max_of(0, min_of(live, $n));
+}
+
+static inline v$n keep$n(v$n x, int64_t live, float fill) { return choose$n(first$n(live), x, spread$n(fill)); }
+
+/* The first `live` elements, and 0 in the other lanes; touches no others. The address sanitizer does not look into the
+   masked instructions, so it is given the plain loop. */
+static inline v$n load_part$n(const float *p, int64_t live) {
+#if $masked && !defined(__SANITIZE_ADDRESS__)
+    return __builtin_ia32_maskloadps$suffix((const v$n *)p, first$n(live));
+#else
     v$n x = {0};
     for (int64_t i = 0; i < min_of(live, $n); ++i) x[i] = p[i];
     return x;
+#endif
 }
 
-static __attribute__((noinline)) void store_part$n(float *p, v$n x, int64_t live) {
+static inline void store_part$n(float *p, v$n x, int64_t live) {
+#if $masked && !defined(__SANITIZE_ADDRESS__)
+    __builtin_ia32_maskstoreps$suffix((v$n *)p, first$n(live), x);
+#else
     for (int64_t i = 0; i < min_of(live, $n); ++i) p[i] = x[i];
-}
-
-static inline v$n choose$n(i$n mask, v$n a, v$n b) { return (v$n)((mask & (i$n)a) | (~mask & (i$n)b)); }
-
-static inline v$n keep$n(v$n x, int64_t live, float fill) {
-    const i$n lane = {$iota};
-    const int32_t count = (int32_t)max_of(0, min_of(live, $n));
-    return choose$n(lane < count, x, spread$n(fill));
+#endif
 }
 
 /* As the x86 instructions: b where the two are unordered. */
@@ -128,9 +139,9 @@ static inline void stream$n(float *p, v$n x) {
 
 _EXP = Template("""\
 
-/* exp with a relative error below 2e-7: x = n ln 2 + r with |r| <= ln 2 / 2, a minimax polynomial of degree 5 for 2 e^r,
-   and 2^(n - 1) by its exponent bits. Adding 1.5 * 2^23 rounds n to an integer and leaves it in the low bits, so NaN is
-   never converted to one. Results from 2^128 on are infinite, those below 2^-125 are 0. */
+/* exp with a relative error below 2e-7: x = n ln 2 + r with |r| <= ln 2 / 2, a minimax polynomial of degree 5 for
+   2 e^r, and 2^(n - 1) by its exponent bits. Adding 1.5 * 2^23 rounds n to an integer and leaves it in the low bits, so
+   NaN is never converted to one. Results from 2^128 on are infinite, those below 2^-125 are 0. */
 static inline v$n exp$n(v$n x) {
     x = smaller$n(spread$n(89.0f), larger$n(spread$n(-87.3f), x));
     const v$n shifted = x * 1.44269504f + 12582912.0f;
@@ -151,7 +162,7 @@ _X86 = {
     4: ("defined(__SSE__)", ""),
     8: ("defined(__AVX__)", "256"),
 }
-"""By floats in a vector: when one register holds it, and what gcc's names of its instructions end in."""
+"""By floats in a vector: when one register holds it, and what the names of its instructions end in."""
 
 
 def prelude(lanes: int, exp: bool) -> str:
@@ -168,6 +179,7 @@ def prelude(lanes: int, exp: bool) -> str:
         "spread": ", ".join(["x"] * lanes),
         "iota": ", ".join(str(lane) for lane in range(lanes)),
         "one_register": one_register,
+        "masked": "defined(__AVX__)" if lanes in _X86 else "0",
         "suffix": suffix,
     }
     return _COMMON + _VECTOR.substitute(names) + (_EXP.substitute(names) if exp else "")

@@ -1,60 +1,105 @@
-"""Search spaces of the C target: the genes of each schedule pattern and the values worth trying."""
+"""Search spaces of the C target: the genes of each schedule pattern, and the values that a practitioner would try.
+
+Sizes are such that every choice nests: blocks of rows are multiples of all register tiles, and so on. The defaults are
+what one writes down before measuring anything: vectors and all threads, small tiles, and none of the tricks.
+"""
 
 from __future__ import annotations
 
-from quasim.kernels import family
+from quasim.kernels import check_problem, family
 from quasim.kernels.lower import Pattern, pattern
-from quasim.space import AtMost, Constraint, Kind, Parameter, SearchSpace
-from quasim.trial import Genome, Problem
+from quasim.kernels.lower.row_passes import KEEP
+from quasim.space import AtMost, Kind, Parameter, SearchSpace
+from quasim.trial import Genome, Problem, Value
 
-BOOL = (False, True)
+NATIVE_LANES = 8
+"""Floats in a vector register of AVX and AVX2, which nearly all servers have; the compiler splits what is wider."""
+
+_REGISTERS = 16
+_BOTH = (False, True)
+
+_Values = dict[str, tuple[Value, ...]]
 
 
-def space(problem: Problem, threads: int) -> SearchSpace:
-    """The search space of a problem on a CPU with so many threads."""
-    kernel = family(problem.kernel).kernel
-    counts = tuple(sorted({max(1, threads // 2), threads}))
-    shared: tuple[Parameter, ...] = (Parameter("lanes", (4, 8)), Parameter("threads", counts))
-    constraints: tuple[Constraint, ...] = ()
-    if pattern(kernel) is Pattern.CONTRACTION:
-        own = (
-            Parameter("mr", (2, 4, 6, 8)), Parameter("nv", (1, 2, 3)), Parameter("ku", (1, 2, 4)),
-            Parameter("kc", (128, 256, 512)), Parameter("mc", (48, 96, 192)), Parameter("nc", (192, 384, 768)),
-            Parameter("pack_a", BOOL, Kind.CATEGORICAL), Parameter("pack_b", BOOL, Kind.CATEGORICAL),
-        )  # fmt: skip
-        constraints = (AtMost(("mr", "nv"), 14),)
-        default = {
-            "lanes": 4,
-            "threads": threads,
-            "mr": 4,
-            "nv": 1,
-            "ku": 1,
-            "kc": 128,
-            "mc": 48,
-            "nc": 192,
-            "pack_a": False,
-            "pack_b": False,
-        }
-    elif pattern(kernel) is Pattern.ROWS:
-        own = (
-            Parameter("unroll", (1, 2, 4)), Parameter("keep", ("nothing", "scratch", "output"), Kind.CATEGORICAL),
-            Parameter("chunk", (1, 8, 64)), Parameter("overlap", BOOL, Kind.CATEGORICAL),
-            Parameter("prefetch", BOOL, Kind.CATEGORICAL), Parameter("stream", BOOL, Kind.CATEGORICAL),
-        )  # fmt: skip
-        default = {
-            "lanes": 4,
-            "threads": threads,
-            "unroll": 1,
-            "keep": "nothing",
-            "chunk": 1,
-            "overlap": False,
-            "prefetch": False,
-            "stream": False,
-        }
-    else:
-        own = (
-            Parameter("step_rows", (1, 2, 4, 8)), Parameter("tile_rows", (16, 64, 256)),
-            Parameter("tile_cols", (256, 1024, 4096)), Parameter("stream", BOOL, Kind.CATEGORICAL),
-        )  # fmt: skip
-        default = {"lanes": 4, "threads": threads, "step_rows": 1, "tile_rows": 16, "tile_cols": 256, "stream": False}
-    return SearchSpace((*shared, *own), constraints, Genome(default))
+def space(problem: Problem, threads: int, lanes: int = NATIVE_LANES) -> SearchSpace:
+    """The search space of a problem.
+
+    Args:
+        problem: a registered family at a shape of its domain.
+        threads: processors that a variant may use.
+        lanes: floats in the machine's vector registers; half of it is tried too.
+
+    Raises:
+        UnknownNameError, ShapeError: there is no such problem.
+        LoweringError: the kernel has no schedule.
+    """
+    found = pattern(family(check_problem(problem).kernel).kernel)
+    shared: _Values = {"threads": tuple(sorted({max(1, threads // 2), threads})), "lanes": (max(2, lanes // 2), lanes)}
+    values = shared | _GENES[found]
+    parameters = tuple(
+        Parameter(name, choices, Kind.CATEGORICAL if isinstance(choices[0], str) else Kind.ORDINAL)
+        for name, choices in values.items()
+    )
+    # More accumulators than fit into the registers are spilled in the innermost loop.
+    fits = AtMost(("mr", "nv", "lanes"), _REGISTERS * lanes)
+    default = Genome({"threads": threads, "lanes": lanes} | _DEFAULTS[found])
+    return SearchSpace(parameters, (fits,) if found is Pattern.CONTRACTION else (), default)
+
+
+_GENES: dict[Pattern, _Values] = {
+    Pattern.CONTRACTION: {
+        "mr": (2, 4, 6, 8, 12),
+        "nv": (1, 2, 3),
+        "ku": (1, 4, 8),
+        "kc": (128, 256, 384, 768),
+        "mc": (24, 48, 96, 192),
+        "nc": (384, 768, 1536),
+        "pack_a": _BOTH,
+        "pack_b": _BOTH,
+    },
+    Pattern.ROWS: {
+        "unroll": (1, 2, 4, 8),
+        "keep": KEEP,
+        "chunk": (2, 8, 32, 128),
+        "overlap": _BOTH,
+        "prefetch": _BOTH,
+        "stream": _BOTH,
+    },
+    Pattern.POINTWISE: {
+        "unroll": (1, 2, 4),
+        "step_rows": (1, 2, 4, 8),
+        "tile_rows": (16, 64, 256),
+        "tile_cols": (512, 1024, 4096),
+        "prefetch": _BOTH,
+        "stream": _BOTH,
+    },
+}
+
+_DEFAULTS: dict[Pattern, dict[str, Value]] = {
+    Pattern.CONTRACTION: {
+        "mr": 4,
+        "nv": 1,
+        "ku": 1,
+        "kc": 128,
+        "mc": 48,
+        "nc": 384,
+        "pack_a": False,
+        "pack_b": False,
+    },
+    Pattern.ROWS: {
+        "unroll": 1,
+        "keep": "nothing",
+        "chunk": 8,
+        "overlap": False,
+        "prefetch": False,
+        "stream": False,
+    },
+    Pattern.POINTWISE: {
+        "unroll": 1,
+        "step_rows": 1,
+        "tile_rows": 16,
+        "tile_cols": 512,
+        "prefetch": False,
+        "stream": False,
+    },
+}

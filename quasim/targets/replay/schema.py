@@ -121,6 +121,8 @@ class CacheFile(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         """
         extents = (self.problem_size,) if isinstance(self.problem_size, int) else self.problem_size
         names = self.problem_dims if self.problem_dims is not None else ("x", "y", "z")[: len(extents)]
+        if len(names) != len(extents):
+            raise ValueError(f"problem_size {extents} does not go with dimensions {names}")
         return Problem(self.kernel_name, tuple(zip(names, extents, strict=True)))
 
 

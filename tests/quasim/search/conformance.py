@@ -77,17 +77,21 @@ class StrategyConformance:
     def make(self, seed: int = 1, space: SearchSpace = SPACE) -> Strategy:
         return strategy(self.name, space, seed)
 
-    @settings(max_examples=25, deadline=None)
-    @given(seed=st.integers(0, 2**63), batches=st.lists(st.integers(0, 30), max_size=6), fails=st.booleans())
-    def test_asks_are_distinct_valid_and_new(self, seed: int, batches: list[int], fails: bool) -> None:
-        search, told = self.make(seed), set[Genome]()
-        for count in batches:
-            genomes = search.ask(count)
-            assert len(genomes) == len(set(genomes)) == min(count, SPACE.size - len(told))
-            assert all(SPACE.contains(genome) for genome in genomes)
-            assert told.isdisjoint(genomes)
-            search.tell([failed(g) if fails else trial(g) for g in genomes])
-            told.update(genomes)
+    def test_asks_are_distinct_valid_and_new(self) -> None:
+        # Within the test: hypothesis wants one executor a function, and each strategy inherits this one.
+        @settings(max_examples=25, deadline=None)
+        @given(seed=st.integers(0, 2**63), batches=st.lists(st.integers(0, 30), max_size=6), fails=st.booleans())
+        def check(seed: int, batches: list[int], fails: bool) -> None:
+            search, told = self.make(seed), set[Genome]()
+            for count in batches:
+                genomes = search.ask(count)
+                assert len(genomes) == len(set(genomes)) == min(count, SPACE.size - len(told))
+                assert all(SPACE.contains(genome) for genome in genomes)
+                assert told.isdisjoint(genomes)
+                search.tell([failed(g) if fails else trial(g) for g in genomes])
+                told.update(genomes)
+
+        check()
 
     def test_same_seed_and_trials_give_same_asks(self) -> None:
         assert run(self.make(7), 9) == run(self.make(7), 9)

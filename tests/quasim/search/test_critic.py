@@ -25,7 +25,7 @@ def test_is_the_gaussian_process_of_its_documented_kernel() -> None:
     told, advantages = np.array([0, 7, 14]), np.array([1.0, -1.0, 0.5])
     critic = Critic(SPACE)
     critic.fit(told, advantages)
-    kernel = LIKENESS ** np.array([[distance(i, j) for j in ALL] for i in ALL])
+    kernel = LIKENESS ** np.array([[distance(i, j) for j in range(SPACE.size)] for i in range(SPACE.size)])
     inverse = np.linalg.inv(kernel[np.ix_(told, told)] + NOISE * np.eye(3))
     mean, deviation = critic.judge(ALL)
     assert mean == pytest.approx(kernel[:, told] @ inverse @ advantages)

@@ -9,9 +9,11 @@ import pytest
 
 from quasim.errors import ShapeError, SpaceError, UnknownNameError
 from quasim.lease import Lease, LeaseTimeoutError
+from quasim.search import strategy
 from quasim.standing import Contestable, standing
 from quasim.targets.c.device import CTarget
 from quasim.trial import EnergySource, Genome, Problem, Status, Trial
+from quasim.tune import tune
 from quasim.worker.process import Limits
 
 PROBLEMS = (

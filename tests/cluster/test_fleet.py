@@ -1,0 +1,165 @@
+"""A whole fleet on a real Ray cluster, on a replayed device."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import ray
+
+from aggregation.signing import inspect
+from cluster.config import FleetConfig
+from cluster.fleet import Fleet
+from cluster.report import Report, build_report
+from cluster.report_text import render
+from cluster.run_folder import RunFolder
+from cluster.session import run_fleet
+from quasim.errors import DataError, StorageError
+from quasim.targets.spec import Recording, ReplaySpec
+from storage.queries import open_dataset
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+CYCLES = 4
+
+
+@pytest.fixture(scope="module")
+def config(recorded_space: Path, slower_space: Path) -> FleetConfig:
+    recordings = (Recording(str(recorded_space)), Recording(str(slower_space), from_cycle=2))
+    return FleetConfig(
+        target=ReplaySpec(recordings), agents=2, late_agents=1, cycles=CYCLES, evaluations=12, floor=2, seed=5
+    )
+
+
+def start(config: FleetConfig, folder: Path) -> tuple[Report, RunFolder]:
+    made = RunFolder.create(folder, config)
+    return run_fleet(config, made, nullcontext(), lambda line: None), made
+
+
+@pytest.fixture(scope="module")
+def finished(
+    config: FleetConfig, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None
+) -> tuple[Report, RunFolder]:
+    return start(config, tmp_path_factory.mktemp("runs") / "first")
+
+
+def artefacts(folder: RunFolder) -> dict[str, bytes]:
+    paths = [*folder.cycle_files(), *sorted(folder.policies.iterdir())]
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def test_every_row_sent_is_acknowledged_and_stored_once(finished: tuple[Report, RunFolder]) -> None:
+    report, folder = finished
+    assert report.fleet.rows.complete
+    assert report.fleet.rows.sent == open_dataset([folder.telemetry]).count_rows() > 0
+
+
+def test_every_cycle_ends_in_a_policy_that_the_nodes_adopt(finished: tuple[Report, RunFolder]) -> None:
+    report, folder = finished
+    assert (report.fleet.cycles, report.fleet.policy_versions, report.fleet.abandoned_rounds) == (CYCLES, CYCLES, 0)
+    assert report.fleet.participants == (2, 2, 3, 3)
+    assert {node.version for node in report.fleet.adoption} == {CYCLES}
+    assert [set(s.policy_versions.values()) for s in report.fleet.selection] == [{0}, {1}, {2}, {3}]
+    newest = max(path for path in folder.policies.iterdir() if path.is_file())
+    assert inspect(newest.read_bytes())[0].version == CYCLES
+
+
+def test_sums_are_labelled_plain(finished: tuple[Report, RunFolder]) -> None:
+    assert finished[0].fleet.protocol.startswith("plain")
+
+
+def test_the_late_joiner_starts_from_the_fleets_policy(finished: tuple[Report, RunFolder]) -> None:
+    report, _ = finished
+    late = [node for node in report.fleet.adoption if node.node == "node-2"]
+    assert (late[0].cycles, late[0].cycles_with_policy) == (2, 2)
+    assert [gain.problem for gain in report.fleet.late_joiner] == ["matmul[m=192,n=192,k=192]"]
+
+
+def test_the_change_of_the_device_shows_in_the_report(finished: tuple[Report, RunFolder]) -> None:
+    best = [next(iter(s.best_ns.values())) for s in finished[0].fleet.selection]
+    assert best[1] <= best[0]
+    assert best[2] > best[1]
+
+
+def test_same_seed_and_recordings_repeat_to_the_byte(
+    config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path
+) -> None:
+    _, again = start(config, tmp_path / "again")
+    assert artefacts(again) == artefacts(finished[1])
+
+
+def test_a_run_stopped_half_way_and_resumed_repeats_to_the_byte(
+    config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(tmp_path / "stopped", config)
+
+    def stop(line: str) -> None:
+        if line.startswith("cycle 3/"):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_fleet(config, folder, nullcontext(), stop)
+    with pytest.raises(DataError, match="--resume"):
+        build_report(folder)
+    report = run_fleet(config, folder, nullcontext(), lambda line: None)
+    assert artefacts(folder) == artefacts(finished[1])
+    assert report.fleet.rows.complete
+
+
+def test_killed_actors_change_nothing(
+    config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(tmp_path / "killed", config)
+
+    def kill(line: str) -> None:
+        if line.startswith("cycle"):
+            for actor in (fleet._aggregator, fleet._nodes["node-1"]):
+                ray.kill(actor, no_restart=False)
+
+    fleet = Fleet(config, folder, Path(str(tmp_path / "site")), kill)
+    try:
+        fleet.run()
+        fleet.finish()
+    finally:
+        fleet.close()
+    report = build_report(folder)
+    assert report.fleet.rows.complete
+    cycles = {name: data for name, data in artefacts(folder).items() if name.endswith(".json")}
+    assert cycles == {name: data for name, data in artefacts(finished[1]).items() if name.endswith(".json")}
+
+
+def test_a_round_below_its_floor_shares_nothing_and_the_run_goes_on(config: FleetConfig, tmp_path: Path) -> None:
+    from msgspec.structs import replace
+
+    alone = replace(config, agents=2, late_agents=0, floor=2, cycles=2)
+    folder = RunFolder.create(tmp_path / "floor", alone)
+    fleet = Fleet(alone, folder, tmp_path / "site", lambda line: None)
+    try:
+        # One of two nodes is lost for good: the floor of two cannot be met any more.
+        del fleet._nodes["node-1"]
+        fleet._start_nodes = lambda cycle: None  # type: ignore[method-assign]
+        done = fleet.run()
+        fleet.finish()
+    finally:
+        fleet.close()
+    assert [cycle.round.policy_version for cycle in done] == [0, 0]
+    assert all("floor" in cycle.round.abandoned for cycle in done)
+    assert build_report(folder).fleet.abandoned_rounds == 2
+
+
+def test_the_report_renders_every_part(finished: tuple[Report, RunFolder]) -> None:
+    from rich.console import Console
+
+    console = Console(width=160, record=True, file=None, quiet=False, markup=False)
+    with console.capture() as captured:
+        for part in render(finished[0]):
+            console.print(part)
+    text = captured.get()
+    for words in ("matmul[m=192,n=192,k=192]", "unmetered", "How selection adapted", "telemetry rows", "late joiner"):
+        assert words in text
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(config: FleetConfig, finished: tuple[Report, RunFolder]) -> None:
+    with pytest.raises(StorageError, match="already holds a run"):
+        RunFolder.create(finished[1].path, config)

@@ -1,0 +1,153 @@
+"""Runs the integer part of a lowered kernel: which elements of which buffer it touches, in what order, at a shape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+
+from quasim.kernels.index import Arith, Index, Num, Sym, ToAligned, evaluate, extent_name
+from quasim.kernels.ir import Axis, Kernel, Load, Role, Store
+from quasim.kernels.lowered import (
+    Apply,
+    Assign,
+    Bind,
+    Compare,
+    For,
+    Get,
+    If,
+    Keep,
+    Lane,
+    Let,
+    Lowered,
+    Node,
+    Operand,
+    Prefetch,
+    Put,
+    Region,
+    Spread,
+    Touch,
+)
+from quasim.kernels.walk import walk
+
+Env = dict[str, int]
+Element = tuple[str, tuple[int, ...]]
+
+
+@dataclass
+class Touched:
+    """What a launch touches.
+
+    Attributes:
+        outside: elements of any buffer or tensor that do not exist, prefetched ones included.
+        stored: how often each element of an output was written.
+    """
+
+    outside: set[Element]
+    stored: Counter[Element]
+
+
+def touched(lowered: Lowered, shape: Mapping[str, int], head: int = 0) -> Touched:
+    """Follow the loop nest; ``head`` stands for the distance to an aligned address, as far as it goes."""
+    run = _Run(lowered, {extent_name(name): extent for name, extent in shape.items()}, head)
+    run.block(lowered.body, dict(run.extents))
+    outputs = {t.name for t in lowered.kernel.tensors if t.role is Role.OUTPUT}
+    stored = Counter({at: n for at, n in run.stored.items() if at[0] in outputs})
+    return Touched(run.outside, stored)
+
+
+def cover(kernel: Kernel, shape: Mapping[str, int]) -> set[Element]:
+    """Every element of every output that must be written."""
+    elements: set[Element] = set()
+    for tensor in kernel.tensors:
+        if tensor.role is Role.OUTPUT:
+            edges = tensor.cover or ((0, 0),) * len(tensor.shape)
+            ranges = [range(lo, shape[d.name] - hi) for d, (lo, hi) in zip(tensor.shape, edges, strict=True)]
+            elements |= {(tensor.name, (i, j)) for i in ranges[0] for j in ranges[1]}
+    return elements
+
+
+def guards(kernel: Kernel) -> list[tuple[Load | Store, Axis]]:
+    """Every (access, axis) pair of a kernel."""
+    found = dict.fromkeys(node for node in walk(kernel.body) if isinstance(node, Load | Store))
+    return [(access, axis) for access in found for axis in access.guard]
+
+
+def without_guard(kernel: Kernel, access: Load | Store, axis: Axis) -> Kernel:
+    """The kernel with one guard of one access removed."""
+    bare = replace(access, guard=tuple(a for a in access.guard if a != axis))
+    return replace(kernel, body=_swap(kernel.body, access, bare))
+
+
+def _swap(node: object, old: object, new: object) -> object:
+    if node == old:
+        return new
+    if isinstance(node, tuple):
+        return tuple(_swap(child, old, new) for child in node)
+    if hasattr(node, "__dataclass_fields__"):
+        return replace(node, **{f.name: _swap(getattr(node, f.name), old, new) for f in fields(node)})
+    return node
+
+
+class _Run:
+    def __init__(self, lowered: Lowered, extents: Env, head: int) -> None:
+        self.extents = extents
+        self.head = head
+        self.sizes = {name: tuple(evaluate(size, extents) for size in shape) for name, shape in lowered.shapes.items()}
+        self.outside: set[Element] = set()
+        self.stored: Counter[Element] = Counter()
+
+    def block(self, body: tuple[Node, ...], env: Env) -> None:
+        env = dict(env)
+        for node in body:
+            if isinstance(node, Let):
+                env[node.name] = self.number(node.value, env)
+            elif isinstance(node, For):
+                for value in range(self.number(node.low, env), self.number(node.high, env), node.step):
+                    self.block(node.body, {**env, node.name: value})
+            elif isinstance(node, If):
+                holds = all(self.holds(condition, env) for condition in node.conditions)
+                self.block(node.then if holds else node.otherwise, env)
+            elif isinstance(node, Region):
+                self.block(node.body, env)
+            else:
+                self.access(node, env)
+
+    def number(self, index: Index, env: Env) -> int:
+        if isinstance(index, ToAligned):
+            return min(self.head, index.lanes - 1)
+        if isinstance(index, Arith):
+            left, right = Num(self.number(index.left, env)), Num(self.number(index.right, env))
+            return evaluate(Arith(index.op, left, right), {})
+        return env[index.name] if isinstance(index, Sym) else evaluate(index, env)
+
+    def holds(self, compare: Compare, env: Env) -> bool:
+        left, right = self.number(compare.left, env), self.number(compare.right, env)
+        return {"<": left < right, "<=": left <= right, "==": left == right}[compare.op]
+
+    def access(self, node: Node, env: Env) -> None:
+        if isinstance(node, Bind | Assign | Put | Touch):
+            for get in _gets(node.value):
+                self.touch(get.buffer, get.index, get.lanes, get.live, env)
+        if isinstance(node, Prefetch):
+            self.touch(node.buffer, node.index, 1, None, env)
+        if isinstance(node, Put):
+            self.stored.update(self.touch(node.buffer, node.index, node.lanes, node.live, env))
+
+    def touch(self, buffer: str, index: tuple[Index, ...], lanes: int, live: Index | None, env: Env) -> list[Element]:
+        at = [self.number(i, env) for i in index]
+        count = lanes if live is None else max(0, min(lanes, self.number(live, env)))
+        elements = [(buffer, (*at[:-1], at[-1] + lane)) for lane in range(count)]
+        size = self.sizes[buffer]
+        self.outside |= {e for e in elements if any(not 0 <= i < n for i, n in zip(e[1], size, strict=True))}
+        return elements
+
+
+def _gets(value: Operand) -> Iterator[Get]:
+    if isinstance(value, Get):
+        yield value
+    elif isinstance(value, Apply):
+        for arg in value.args:
+            yield from _gets(arg)
+    elif isinstance(value, Spread | Lane | Keep):
+        yield from _gets(value.value)

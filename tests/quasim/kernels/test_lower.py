@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quasim.errors import SpaceError, UnknownNameError
+from quasim.kernels import families, family
+from quasim.kernels.ir import Axis, Const, Dim, Kernel, Loop, Reduce, Store, Tensor
+from quasim.kernels.lower import LoweringError, Pattern, lower, pattern
+from quasim.kernels.lowered import Partition, SumOrder
+from quasim.targets.c.emit import emit
+from quasim.targets.c.space import space
+from quasim.trial import Genome, Problem
+from tests.quasim.kernels.nest import cover, guards, touched, without_guard
+
+RAGGED = {
+    "matmul": [dict(m=1, n=1, k=1), dict(m=13, n=27, k=5), dict(m=25, n=50, k=130), dict(m=50, n=9, k=3)],
+    "softmax": [dict(rows=1, cols=1), dict(rows=11, cols=7), dict(rows=4, cols=129), dict(rows=35, cols=40)],
+    "stencil2d": [dict(h=3, w=3), dict(h=4, w=19), dict(h=21, w=40), dict(h=35, w=531)],
+}
+FILLED = {"matmul": dict(m=25, n=25, k=130), "softmax": dict(rows=129, cols=9), "stencil2d": dict(h=19, w=11)}
+"""Shapes whose last tiles have three dead lanes or more along every axis: a halo hides the first two."""
+
+FAMILIES = [f.name for f in families()]
+
+
+def _genomes(name: str, count: int) -> list[Genome]:
+    found = space(Problem.of(name, **RAGGED[name][0]), 2)
+    assert found.default is not None
+    return [found.default, *found.sample(np.random.default_rng(1), count)]
+
+
+def test_patterns_are_read_from_the_ir_alone() -> None:
+    found = {name: pattern(replace(family(name).kernel, name="anything")) for name in FAMILIES}
+    assert found == {
+        "matmul": Pattern.CONTRACTION,
+        "softmax": Pattern.ROWS,
+        "stencil2d": Pattern.POINTWISE,
+    }
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_genome_touches_what_does_not_exist_and_each_output_is_written_as_its_cover_says(name: str) -> None:
+    kernel = family(name).kernel
+    for number, genome in enumerate(_genomes(name, 24)):
+        lowered = lower(kernel, genome, "c")
+        shape = RAGGED[name][number % len(RAGGED[name])]
+        result = touched(lowered, shape, head=number * 5 % 16)
+        assert not result.outside, (genome, shape)
+        # A contraction parks its sums in the output between k blocks: the same owner writes once for each.
+        times = -(-shape["k"] // genome.integer("kc")) if name == "matmul" else 1
+        assert result.stored == Counter(dict.fromkeys(cover(kernel, shape), times)), (genome, shape)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_removing_any_guard_changes_the_source_of_every_genome(name: str) -> None:
+    kernel = family(name).kernel
+    assert len(guards(kernel)) == {"matmul": 6, "softmax": 4, "stencil2d": 12}[name]
+    for genome in _genomes(name, 12):
+        sources = {emit(lower(without_guard(kernel, *guard), genome, "c")) for guard in guards(kernel)}
+        assert emit(lower(kernel, genome, "c")) not in sources
+        assert len(sources) == len(guards(kernel))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_removing_any_guard_makes_the_lowered_kernel_leave_that_tensor(name: str) -> None:
+    kernel = family(name).kernel
+    genome = Genome({**_genomes(name, 0)[0], **({"step_rows": 8} if name == "stencil2d" else {})})
+    for access, axis in guards(kernel):
+        result = touched(lower(without_guard(kernel, access, axis), genome, "c"), FILLED[name])
+        assert {element[0] for element in result.outside} == {access.tensor.name}, (access, axis)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_lowering_is_deterministic(name: str) -> None:
+    kernel, genome = family(name).kernel, _genomes(name, 1)[1]
+    assert lower(kernel, genome, "c") == lower(kernel, genome, "c")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_accesses_are_those_of_the_body_with_what_stands_around_them(name: str) -> None:
+    lowered = lower(family(name).kernel, _genomes(name, 0)[0], "c")
+    names = set(lowered.shapes)
+    assert {access.buffer for access in lowered.accesses} == names
+    assert all(len(access.index) == len(lowered.shapes[access.buffer]) for access in lowered.accesses)
+    assert all(access.around for access in lowered.accesses)
+    assert {a.kind for a in lowered.accesses if a.buffer == family(name).kernel.tensors[0].name} == {"load"}
+
+
+def test_a_matmul_sums_in_sequence_whatever_its_blocks() -> None:
+    for genome in _genomes("matmul", 5):
+        (order,) = lower(family("matmul").kernel, genome, "c").sums
+        assert order == SumOrder(order.over)
+        assert order.depth(777) == 777
+
+
+def test_depth_of_a_reduction_tree_counts_running_sums_and_both_trees() -> None:
+    axis = Axis("c", Dim("cols", 1, 100))
+    assert SumOrder(axis, lanes=8, unroll=2).depth(16) == 1 + 1 + 3
+    assert SumOrder(axis, lanes=8, unroll=2).depth(31) == 1 + 2 + 1 + 3
+    assert SumOrder(axis, lanes=4, unroll=1).depth(100) == 25 + 2
+
+
+def test_pieces_that_straddle_a_cut_are_refused() -> None:
+    with pytest.raises(SpaceError, match="do not nest"):
+        Partition(Axis("m", Dim("m", 1, 9)), (("block", 10), ("register tile", 4)))
+
+
+def test_a_genome_that_lacks_a_gene_is_refused() -> None:
+    kernel = family("matmul").kernel
+    with pytest.raises(SpaceError, match="mr"):
+        lower(kernel, Genome({"lanes": 8}), "c")
+    default = dict(_genomes("matmul", 0)[0])
+    with pytest.raises(SpaceError, match="pack_a"):
+        lower(kernel, Genome({**default, "pack_a": 1}), "c")
+
+
+@pytest.mark.parametrize(("name", "gene"), [("softmax", "keep")])
+def test_a_gene_of_unknown_value_is_refused(name: str, gene: str) -> None:
+    with pytest.raises(SpaceError, match=gene):
+        lower(family(name).kernel, Genome({**_genomes(name, 0)[0], gene: "elsewhere"}), "c")
+
+
+def test_an_unknown_target_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="fpga"):
+        lower(family("matmul").kernel, _genomes("matmul", 0)[0], "fpga")
+
+
+def test_kernels_without_a_schedule_are_refused_and_say_why() -> None:
+    matmul, softmax, stencil = (family(name).kernel for name in FAMILIES)
+    doubles = replace(stencil, tensors=tuple(replace(t, dtype="float64") for t in stencil.tensors))
+    looped = replace(stencil, body=(Loop(stencil.grid[0], stencil.body),))
+    uncleared = replace(matmul, body=matmul.body[1:])
+    twice = replace(stencil, body=stencil.body * 2)
+    for kernel, why in [(doubles, "float32"), (looped, "loop"), (uncleared, "dot"), (twice, "several stores")]:
+        with pytest.raises(LoweringError, match=why):
+            lower(kernel, _genomes(kernel.name, 0)[0], "c")
+    assert isinstance(_transposed(softmax), Kernel)
+    with pytest.raises(LoweringError, match="not by"):
+        lower(_transposed(softmax), _genomes("softmax", 0)[0], "c")
+
+
+def _transposed(kernel: Kernel) -> Kernel:
+    *rest, store = kernel.body
+    assert isinstance(store, Store)
+    flipped = Tensor(store.tensor.name, store.tensor.shape[::-1], "float32", store.tensor.role)
+    return replace(kernel, body=(*rest, replace(store, tensor=flipped, index=store.index[::-1])))
+
+
+def test_a_reduction_of_a_constant_alone_is_no_schedule() -> None:
+    kernel = family("softmax").kernel
+    store = kernel.body[-1]
+    assert isinstance(store, Store)
+    plain = replace(kernel, body=(replace(store, value=Const(1.0)),))
+    with pytest.raises(LoweringError, match="no reduction"):
+        lower(plain, _genomes("softmax", 0)[0], "c")
+    assert not any(isinstance(node, Reduce) for node in plain.body)
