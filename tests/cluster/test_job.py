@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    token = tmp_path / "token"
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder with a short name: Ray's sockets lie in it, and their paths are limited to 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="q", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def environment(folder: Path) -> dict[str, str]:
+    token = folder / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
     kept = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
@@ -37,25 +45,25 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "QUASIM_HOME": str(tmp_path / "site"),
+        "QUASIM_HOME": str(folder / "site"),
     }
 
 
-@pytest.fixture
-def head(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def head(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """The dashboard address of a head of our own; ended by its own process alone."""
     port, dashboard = free_port(), free_port()
     command = [
         *("ray", "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=2"),
-        *(f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={tmp_path / 'ray'}"),
-        *("--dashboard-agent-listen-port=0", "--dashboard-agent-grpc-port=0", "--runtime-env-agent-port=0"),
+        *(f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={folder / 'ray'}"),
     ]
-    with (tmp_path / "head.log").open("wb") as log:
+    said = folder / "head.log"
+    with said.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while "now block forever" not in (tmp_path / "head.log").read_text():
-            assert process.poll() is None, (tmp_path / "head.log").read_text()
+        while "now block forever" not in said.read_text():
+            assert process.poll() is None, said.read_text()
             assert time.monotonic() < deadline, "the head did not start"
             time.sleep(0.2)
         yield f"http://127.0.0.1:{dashboard}"

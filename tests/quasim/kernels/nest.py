@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 from quasim.kernels.index import Arith, Index, Num, Sym, ToAligned, evaluate, extent_name
 from quasim.kernels.ir import Axis, Kernel, Load, Role, Store
@@ -30,6 +31,7 @@ from quasim.kernels.lowered import (
 )
 from quasim.kernels.walk import walk
 
+T = TypeVar("T")
 Env = dict[str, int]
 Element = tuple[str, tuple[int, ...]]
 
@@ -79,13 +81,13 @@ def without_guard(kernel: Kernel, access: Load | Store, axis: Axis) -> Kernel:
     return replace(kernel, body=_swap(kernel.body, access, bare))
 
 
-def _swap(node: object, old: object, new: object) -> object:
+def _swap(node: T, old: object, new: Any) -> T:
     if node == old:
-        return new
+        return cast(T, new)
     if isinstance(node, tuple):
-        return tuple(_swap(child, old, new) for child in node)
-    if hasattr(node, "__dataclass_fields__"):
-        return replace(node, **{f.name: _swap(getattr(node, f.name), old, new) for f in fields(node)})
+        return cast(T, tuple(_swap(child, old, new) for child in node))
+    if is_dataclass(node) and not isinstance(node, type):
+        return cast(T, replace(node, **{f.name: _swap(getattr(node, f.name), old, new) for f in fields(node)}))
     return node
 
 
