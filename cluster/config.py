@@ -61,7 +61,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     late_agents: int = 0
     late_cycle: int | None = None
     cycles: int = 10
-    evaluations: int = 4
+    evaluations: int = 3
     recheck: int = 3
     floor: int = 2
     strategy: str = "evolution"

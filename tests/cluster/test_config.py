@@ -48,7 +48,7 @@ def test_shapes_are_put_in_the_order_of_the_kernel(tmp_path: Path) -> None:
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     text = GOOD + "seed: 7\ncycles: 3\nagents: 5\n"
     config = load(tmp_path, text, {"seed": 9, "cycles": None}, {"QUASIM_SEED": "8", "QUASIM_CYCLES": "4"})
-    assert (config.seed, config.cycles, config.agents, config.evaluations) == (9, 4, 5, 4)
+    assert (config.seed, config.cycles, config.agents, config.evaluations) == (9, 4, 5, 3)
 
 
 def test_every_variable_names_a_field() -> None:

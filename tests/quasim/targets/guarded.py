@@ -1,0 +1,76 @@
+"""Run as a program: launches variants on arrays that end, or begin, at a page that may not be touched.
+
+Reads a JSON list of jobs from stdin, runs each in a child of its own, and writes a JSON list of outcomes: the Frobenius
+error, or minus the number of the signal that ended the child.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import mmap
+import os
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from quasim.kernels import Array, Arrays, family
+from quasim.kernels.accuracy import kernel_errors, untouched_outputs
+from quasim.targets.c.launch import load
+
+PAGE = mmap.PAGESIZE
+PROT_NONE = 0
+
+
+class Fenced:
+    """A copy of an array between two pages that may not be touched, close to the one behind or the one before."""
+
+    def __init__(self, array: Array, behind: bool) -> None:
+        room = -(-array.nbytes // PAGE) * PAGE
+        self._pages = mmap.mmap(-1, room + 2 * PAGE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
+        libc = ctypes.CDLL(None, use_errno=True)
+        for page in (start, start + PAGE + room):
+            if libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), PROT_NONE):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        offset = PAGE + (room - array.nbytes if behind else 0)
+        self.array: Array = np.frombuffer(self._pages, array.dtype, array.size, offset).reshape(array.shape)
+        self.array[...] = array
+
+
+def error_of(library: str, name: str, shape: dict[str, int], behind: bool) -> float:
+    """Launch once and hold the answer against the reference."""
+    kernel = family(name).kernel
+    inputs = family(name).inputs(shape, np.random.default_rng(list(shape.values())))
+    outputs = untouched_outputs(kernel, shape)
+    fenced = {tensor: Fenced(array, behind) for tensor, array in {**inputs, **outputs}.items()}
+    arrays: Arrays = {tensor: fence.array for tensor, fence in fenced.items()}
+    load(Path(library), kernel)(shape, arrays)
+    answers = {tensor: arrays[tensor] for tensor in outputs}
+    return kernel_errors(kernel, answers, family(name).reference(shape, inputs)).frobenius
+
+
+def in_child(library: str, name: str, shape: dict[str, int], behind: bool) -> float:
+    """The error, or minus the signal that ended the child."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(write, struct.pack("d", error_of(library, name, shape, behind)))
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as answer:
+        said = answer.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return -float(os.WTERMSIG(status))
+    return float(struct.unpack("d", said)[0]) if said else math.inf
+
+
+if __name__ == "__main__":
+    # Nothing may run on several threads here before the children are forked off.
+    json.dump([in_child(*job) for job in json.load(sys.stdin)], sys.stdout)

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quasim.kernels import Arrays, families, family
+from quasim.kernels.accuracy import UNTOUCHED, kernel_errors, untouched_outputs
+from quasim.kernels.interpret import interpret
+from quasim.kernels.ir import Tensor
+from quasim.kernels.lower import lower
+from quasim.targets.c.compile import FLAGS, CCompiler
+from quasim.targets.c.emit import emit
+from quasim.targets.c.launch import Loaded, load
+from tests.quasim.kernels.nest import Touched, guards, touched, without_guard
+from tests.quasim.targets.c_variants import SHAPES, compiled, genomes, rng
+
+FAMILIES = [f.name for f in families()]
+ROOT = Path(__file__).parents[3]
+ROUNDING = {"matmul": 1e-6, "softmax": 1e-6, "stencil2d": 1e-6}
+TILES = {"matmul": {"m": 7, "n": 16, "k": 32}, "softmax": {"r": 3, "c": 8}, "stencil2d": {"i": 5, "j": 8}}
+
+Variants = dict[str, list[Path]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("variants")
+
+
+@pytest.fixture(scope="module")
+def libraries(folder: Path) -> Variants:
+    return {name: [compiled(name, genome, folder) for genome in genomes(name)] for name in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def variants(libraries: Variants) -> dict[str, list[Loaded]]:
+    return {name: [load(path, family(name).kernel) for path in paths] for name, paths in libraries.items()}
+
+
+def _run(variant: Loaded, name: str, shape: dict[str, int], inputs: Arrays) -> Arrays:
+    outputs = untouched_outputs(family(name).kernel, shape)
+    variant(shape, {**inputs, **outputs})
+    return outputs
+
+
+@st.composite
+def _cases(draw: st.DrawFn) -> tuple[str, dict[str, int]]:
+    name = draw(st.sampled_from(FAMILIES))
+    low, high = (3, 150) if name == "stencil2d" else (1, 150)
+    return name, {dim.name: draw(st.integers(low, high)) for dim in family(name).kernel.dims}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(case=_cases())
+def test_emitted_code_agrees_with_the_reference_on_any_shape(
+    variants: dict[str, list[Loaded]], case: tuple[str, dict[str, int]]
+) -> None:
+    name, shape = case
+    kernel, inputs = family(name).kernel, family(name).inputs(shape, rng(*shape.values()))
+    reference = family(name).reference(shape, inputs)
+    for variant in variants[name]:
+        errors = kernel_errors(kernel, _run(variant, name, shape, inputs), reference)
+        assert errors.frobenius < ROUNDING[name]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_emitted_code_agrees_with_the_interpreter(variants: dict[str, list[Loaded]], name: str) -> None:
+    for shape in SHAPES[name][:5]:
+        inputs = family(name).inputs(shape, rng(*shape.values()))
+        expected = interpret(family(name).kernel, inputs, shape, TILES[name])
+        for variant in variants[name]:
+            for tensor, answer in _run(variant, name, shape, inputs).items():
+                np.testing.assert_allclose(answer, expected[tensor], rtol=1e-4, atol=1e-4)
+                assert np.array_equal(answer == UNTOUCHED, expected[tensor] == UNTOUCHED)
+
+
+def _guarded(jobs: list[tuple[str, str, dict[str, int], bool]]) -> list[float]:
+    command = [sys.executable, "-m", "tests.quasim.targets.guarded"]
+    done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    outcomes: list[float] = json.loads(done.stdout)
+    return outcomes
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_variant_touches_a_page_behind_or_before_its_arrays(libraries: Variants, name: str) -> None:
+    jobs = [(str(p), name, s, behind) for p in libraries[name] for s in SHAPES[name] for behind in (True, False)]
+    for job, error in zip(jobs, _guarded(jobs), strict=True):
+        assert 0 <= error < ROUNDING[name], job
+
+
+DEAD_LANES = {
+    "matmul": {"m": 50, "n": 26, "k": 130},
+    "softmax": {"rows": 3, "cols": 9},
+    "stencil2d": {"h": 11, "w": 11},
+}
+"""Shapes whose last tiles have dead lanes along every axis."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_guard_missing_from_the_ir_makes_the_compiled_code_run_into_the_guard_page(name: str, folder: Path) -> None:
+    kernel, shape = family(name).kernel, DEAD_LANES[name]
+    genome = genomes(name)[2 if name == "stencil2d" else 1]
+    jobs = []
+    for access, axis in guards(kernel):
+        planted = lower(without_guard(kernel, access, axis), genome, "c")
+        # A neighbour above the last row overruns its row into the next one, which is no other page.
+        if _leaves(access.tensor, shape, touched(planted, shape)):
+            library = CCompiler.find().compile(emit(planted), folder).path
+            jobs.append((str(library), name, shape, True))
+    assert len(jobs) >= {"matmul": 6, "softmax": 4, "stencil2d": 6}[name]
+    assert _guarded(jobs) == [-float(signal.SIGSEGV)] * len(jobs)
+
+
+def _leaves(tensor: Tensor, shape: dict[str, int], result: Touched) -> bool:
+    rows, cols = (shape[dim.name] for dim in tensor.shape)
+    return any(at[0] * cols + at[1] >= rows * cols for name, at in result.outside if name == tensor.name)
+
+
+def test_sanitizers_find_nothing_in_the_variants_and_do_find_a_planted_bug(folder: Path) -> None:
+    """The address sanitizer has to be loaded before Python; undefined behaviour ends the program too."""
+    runtime = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
+    if not Path(runtime.stdout.strip()).is_absolute():
+        pytest.skip("this compiler has no runtime of the address sanitizer")
+    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1")
+    jobs = [
+        (str(compiled(name, genomes(name)[number], folder, *flags)), name, shape, True)
+        for name, number in [("matmul", 1), ("matmul", 2), ("softmax", 1), ("stencil2d", 2)]
+        for shape in SHAPES[name]
+    ]
+    clean = _sanitized(jobs, runtime.stdout.strip())
+    assert clean.returncode == 0, clean.stderr
+    kernel, shape = family("stencil2d").kernel, DEAD_LANES["stencil2d"]
+    access, axis = guards(kernel)[-1]
+    planted = emit(lower(without_guard(kernel, access, axis), genomes("stencil2d")[2], "c"))
+    library = CCompiler.find().compile(planted, folder, extra_flags=flags).path
+    caught = _sanitized([(str(library), "stencil2d", shape, True)], runtime.stdout.strip())
+    assert caught.returncode != 0
+    assert "heap-buffer-overflow" in caught.stderr
+
+
+def _sanitized(jobs: list[tuple[str, str, dict[str, int], bool]], runtime: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": runtime,
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    command = [sys.executable, "-m", "tests.quasim.targets.plain"]
+    return subprocess.run(
+        command, input=json.dumps(jobs), capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+
+
+def test_nan_in_a_matmul_stays_in_its_row_and_column(variants: dict[str, list[Loaded]]) -> None:
+    shape = {"m": 50, "n": 26, "k": 130}
+    for variant in variants["matmul"]:
+        inputs = family("matmul").inputs(shape, rng(1))
+        inputs["a"][49, 129] = np.nan
+        inputs["b"][3, 25] = np.inf
+        c = _run(variant, "matmul", shape, inputs)["c"]
+        assert np.isnan(c[49]).all()
+        assert np.isinf(c[:49, 25]).all()
+        assert np.isfinite(c[:49, :25]).all()
+
+
+def test_nan_and_infinities_in_a_softmax_come_out_as_in_float64(variants: dict[str, list[Loaded]]) -> None:
+    shape, special = {"rows": 6, "cols": 37}, {0: np.nan, 1: -np.inf, 2: np.inf, 3: 3e38, 4: -3e38}
+    for variant in variants["softmax"]:
+        for col in (0, 20, 36):
+            inputs = family("softmax").inputs(shape, rng(col))
+            for row, value in special.items():
+                inputs["x"][row, col] = value
+            inputs["x"][5] = -np.inf
+            y, expected = _run(variant, "softmax", shape, inputs)["y"], family("softmax").reference(shape, inputs)["y"]
+            assert np.array_equal(np.isnan(y), np.isnan(expected.value))
+            np.testing.assert_allclose(y, expected.value, rtol=1e-6, atol=1e-37)
+            assert y[1, col] == 0
+            assert y[3, col] == 1
+
+
+def test_a_nan_of_any_sign_and_payload_passes_through_exp(variants: dict[str, list[Loaded]]) -> None:
+    bits = np.array([0x7FC00000, 0xFFC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00155, 0xFFC0F0F0], dtype=np.uint32)
+    x = np.zeros((len(bits), 19), np.float32)
+    x[:, 7] = bits.view(np.float32)
+    for variant in variants["softmax"]:
+        y = _run(variant, "softmax", {"rows": len(bits), "cols": 19}, {"x": x})["y"]
+        assert np.isnan(y).all()
+
+
+def test_exp_is_accurate_over_its_whole_range(variants: dict[str, list[Loaded]]) -> None:
+    """The other element of each row is 0, the largest, so its share is known and the exponential comes out."""
+    x = np.zeros((4001, 2), np.float32)
+    x[:, 1] = np.linspace(-86, 0, 4001, dtype=np.float32)
+    expected = family("softmax").reference({}, {"x": x})["y"].value
+    for variant in variants["softmax"]:
+        y = _run(variant, "softmax", {"rows": 4001, "cols": 2}, {"x": x})["y"]
+        np.testing.assert_allclose(y, expected, rtol=5e-7)
+
+
+def test_nan_in_a_stencil_reaches_the_element_and_its_four_neighbours(variants: dict[str, list[Loaded]]) -> None:
+    shape = {"h": 13, "w": 43}
+    for variant in variants["stencil2d"]:
+        for row, col in ((2, 2), (10, 40), (6, 17)):
+            inputs = family("stencil2d").inputs(shape, rng(row))
+            inputs["x"][row, col] = np.nan
+            y = _run(variant, "stencil2d", shape, inputs)["y"]
+            reached = {(row, col), (row - 1, col), (row + 1, col), (row, col - 1), (row, col + 1)}
+            assert {(int(i), int(j)) for i, j in np.argwhere(np.isnan(y))} == reached
+
+
+@pytest.mark.parametrize("shape", [{"m": 97, "n": 131, "k": 777}, {"m": 24, "n": 48, "k": 1000}])
+def test_every_matmul_genome_gives_the_same_bits(variants: dict[str, list[Loaded]], shape: dict[str, int]) -> None:
+    inputs = family("matmul").inputs(shape, rng(7))
+    answers = [_run(variant, "matmul", shape, inputs)["c"] for variant in variants["matmul"]]
+    assert all(np.array_equal(answer, answers[0]) for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["softmax", "stencil2d"])
+def test_answers_do_not_depend_on_where_the_output_lies(variants: dict[str, list[Loaded]], name: str) -> None:
+    """Streamed stores begin at an aligned column, which must not change the order of a sum."""
+    shape = SHAPES[name][5]
+    inputs, (rows, cols) = family(name).inputs(shape, rng(3)), tuple(shape.values())
+    for variant in variants[name]:
+        answers = []
+        for shift in range(0, 16, 3):
+            room = np.zeros(rows * cols + 16, np.float32)
+            y = room[shift : shift + rows * cols].reshape(rows, cols)
+            variant(shape, {**inputs, "y": y})
+            answers.append(y.copy())
+        assert all(np.array_equal(answer, answers[0]) for answer in answers)
+
+
+def test_source_is_the_same_each_time_and_forbids_nothing_of_ieee() -> None:
+    for name in FAMILIES:
+        for genome in genomes(name):
+            kernel = family(name).kernel
+            assert emit(lower(kernel, genome, "c")) == emit(lower(kernel, genome, "c"))
+    assert not any("fast-math" in flag or "-O3" in flag for flag in FLAGS)
+
+
+def test_source_compiles_without_avx(folder: Path) -> None:
+    for name in FAMILIES:
+        assert compiled(name, genomes(name)[1], folder, "-march=x86-64", "-Wall", "-Wextra", "-Werror").exists()
