@@ -43,10 +43,11 @@ def run(
         settings = folder.load_config()
     else:
         settings = load_config(config or DEFAULT_CONFIG, os.environ, {"cycles": cycles, "seed": seed})
+        # A missing compiler or a broken recording shows here, before a folder is made and Ray is started.
+        settings.target.open().close()
         folder = RunFolder.create(
             out or Path(settings.out) / fresh_name(settings.seed, datetime.now(timezone.utc)), settings
         )
-    settings.target.open().close()
     remarks = log()
     remarks.print(f"run folder: {folder.path}")
     # Imported here: Ray takes a second to load, and `quasim --help` should not wait for it.
