@@ -19,9 +19,12 @@ from quasim.space import SearchSpace
 from quasim.trial import Genome, Problem, Status, Trial
 from storage.schemas import Stage
 
-
 VETERAN = 20
 """Genomes of a problem that a node has searched when it no longer leans on the fleet's scores: one generation."""
+
+
+ASK = 8
+"""Genomes asked for at a time: enough to compile side by side, few enough to learn from one few before the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class NodeLoop:
     _at: int = field(default=0, init=False)
     _rechecked: tuple[Trial, ...] | None = field(default=None, init=False)
     _drifted: bool = field(default=False, init=False)
+    _found: tuple[Trial, ...] = field(default=(), init=False)
     _done: list[ProblemCycle] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -190,7 +194,7 @@ class NodeLoop:
         return self._after_search(event.trials)
 
     def _begin_problem(self) -> list[Instruction]:
-        self._rechecked, self._drifted = None, False
+        self._rechecked, self._drifted, self._found = None, False, ()
         plan = self.plans[self._at]
         elites = tuple(trial.genome for trial in plan.strategy.best(self.recheck)) if self.recheck else ()
         if elites:
@@ -206,21 +210,29 @@ class NodeLoop:
             known.clear()
             plan.strategy.forget()
         self._learn(trials)
-        genomes = tuple(plan.strategy.ask(self.evaluations))
-        if genomes:
-            return [Measure(plan.problem, genomes, playoff=False)]
-        return self._after_search(())
+        return self._search()
+
+    def _search(self) -> list[Instruction]:
+        """Ask for the next few genomes, or end the problem's turn when the cycle's budget or the space is used up."""
+        plan = self.plans[self._at]
+        count = min(ASK, self.evaluations - len(self._found))
+        genomes = tuple(plan.strategy.ask(count)) if count else ()
+        return [Measure(plan.problem, genomes, playoff=False)] if genomes else self._end_problem()
 
     def _after_search(self, trials: tuple[Trial, ...]) -> list[Instruction]:
         self._learn(trials)
         self._searched[self._at] += len(trials)
+        self._found += trials
+        return self._search()
+
+    def _end_problem(self) -> list[Instruction]:
         plan = self.plans[self._at]
         best = next(iter(plan.strategy.best(1)), None)
         self._done.append(
             ProblemCycle(
                 problem=plan.problem,
                 rechecked=self._rechecked or (),
-                searched=trials,
+                searched=self._found,
                 drifted=self._drifted,
                 best=best.genome if best else None,
                 best_ns=best.time_ns if best else None,

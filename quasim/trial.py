@@ -171,7 +171,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         error_componentwise: max |C−R| / scale against float64, where the family states its scale
             (|A||B| for matmul); None where it was not computed.
         energy_j: joules of one launch; None where no meter read it.
-        compile_ns: time in the compiler, 0 when it came from the cache; None where nothing was compiled.
+        compile_ns: time from genome to library: lowering, printing, and the compiler unless the library was cached;
+            None where nothing was compiled.
         check_ns: time spent on checking the answer; None where it was not checked.
         measure_ns: time spent warming up and timing, under the device lease.
         detail: why a failed trial failed, in one line.

@@ -131,10 +131,14 @@ class Passes:
         """The register that a reduction ends in."""
         return Local(f"{self.reductions[number].op}_{number}", 1)
 
-    def scalars(self, prefix: str = "") -> dict[Value, Local]:
-        """The results by what they reduce, under names with a prefix."""
-        names = {reduction: self.result(number).name for number, reduction in enumerate(self.reductions)}
-        return {reduction: Local(prefix + name, 1) for reduction, name in names.items()}
+    def scalars(self) -> dict[Value, Local]:
+        """The results by what they reduce."""
+        return {reduction: self.result(number) for number, reduction in enumerate(self.reductions)}
+
+    def scalars_before(self) -> dict[Value, Local]:
+        """Registers for the results of the row before, as far as storing it takes them."""
+        needed = set(_needed_reductions(self.output.value, self.kept))
+        return {r: Local(f"before_{local.name}", 1) for r, local in self.scalars().items() if r in needed}
 
     def begin(self, number: int) -> tuple[Node, ...]:
         """The running reductions, without a term."""
@@ -228,6 +232,14 @@ def _above_reductions(value: Value) -> Iterator[Value]:
     if isinstance(value, Map):
         for arg in value.args:
             yield from _above_reductions(arg)
+
+
+def _needed_reductions(value: Value, kept: Value | None) -> Iterator[Value]:
+    if isinstance(value, Reduce):
+        yield value
+    elif isinstance(value, Map) and value != kept:
+        for arg in value.args:
+            yield from _needed_reductions(arg, kept)
 
 
 def _tree(op: MapOp, running: list[Local], result: Local) -> Iterator[Node]:

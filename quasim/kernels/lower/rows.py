@@ -97,7 +97,7 @@ def _overlapped(passes: Passes, common: Index) -> tuple[Node, ...]:
     """
     last = len(passes.reductions) - 1
     now = At(_ROW, _NUMBER % 2, passes.scalars())
-    before = At(_ROW - 1, (_NUMBER + 1) % 2, passes.scalars("before_"))
+    before = At(_ROW - 1, (_NUMBER + 1) % 2, passes.scalars_before())
     begun, stored = (Compare(_NUMBER, "<", common),), (Compare(Num(0), "<", _NUMBER),)
     head, named = _head(passes, most(before.row, 0))
     peeled, rest = _sweep(passes, "col", head, head), _sweep(passes, "col", _PAIRED + head)
@@ -116,7 +116,7 @@ def _overlapped(passes: Passes, common: Index) -> tuple[Node, ...]:
         For(at.name, Num(0), _PAIRED, step, pair),
         If(begun, (*_sweep(passes, "left", _PAIRED).loops(body), *passes.end(last))),
         If(stored, rest.loops(passes.store(before))),
-        *(Assign(old, new) for old, new in zip(before.scalars.values(), now.scalars.values(), strict=True)),
+        *(Assign(old, now.scalars[reduction]) for reduction, old in before.scalars.items()),
     )
     first = (Bind(local, Fixed(0.0, 1)) for local in before.scalars.values())
     return (*first, For(_NUMBER.name, Num(0), common + 1, 1, turn))

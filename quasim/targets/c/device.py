@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Built:
 
     Attributes:
         entry: None where it does not compile; ``detail`` says why.
-        compile_ns: None where nothing was compiled.
+        compile_ns: lowering, printing and the C compiler; None where it does not compile.
     """
 
     entry: Entry | None
@@ -205,10 +206,13 @@ class CTarget:
         """Print and compile under the shared lease: many may, side by side, but nobody while anybody times."""
         try:
             with self._lease.shared():
-                compiled = self._compiler.compile(source(), self._cache, extra_flags=extra_flags)
+                start = time.perf_counter_ns()
+                text = source()
+                printed_ns = time.perf_counter_ns() - start
+                compiled = self._compiler.compile(text, self._cache, extra_flags=extra_flags)
         except (SpaceError, LoweringError, CompileError) as error:
             return Built(None, detail=error.what)
-        return Built(Variant(str(compiled.path)), compiled.compile_ns)
+        return Built(Variant(str(compiled.path)), printed_ns + compiled.compile_ns)
 
     def _evaluate(self, problem: Problem, genome: Genome, built: Built) -> Trial:
         (outcome,) = self._run(problem, [built], Plan(), self._best_ns.get(problem))

@@ -15,7 +15,9 @@ from quasim.trial import Genome, Problem, Value
 NATIVE_LANES = 8
 """Floats in a vector register of AVX and AVX2, which nearly all servers have; the compiler splits what is wider."""
 
-_REGISTERS = 16
+_ACCUMULATORS = 13
+"""Of 16 registers, three hold the operands; accumulators beyond that are spilled in the innermost loop."""
+
 _BOTH = (False, True)
 
 _Values = dict[str, tuple[Value, ...]]
@@ -40,8 +42,7 @@ def space(problem: Problem, threads: int, lanes: int = NATIVE_LANES) -> SearchSp
         Parameter(name, choices, Kind.CATEGORICAL if isinstance(choices[0], str) else Kind.ORDINAL)
         for name, choices in values.items()
     )
-    # More accumulators than fit into the registers are spilled in the innermost loop.
-    fits = AtMost(("mr", "nv", "lanes"), _REGISTERS * lanes)
+    fits = AtMost(("mr", "nv", "lanes"), _ACCUMULATORS * lanes)
     default = Genome({"threads": threads, "lanes": lanes} | _DEFAULTS[found])
     return SearchSpace(parameters, (fits,) if found is Pattern.CONTRACTION else (), default)
 
@@ -50,7 +51,7 @@ _GENES: dict[Pattern, _Values] = {
     Pattern.CONTRACTION: {
         "mr": (2, 4, 6, 8, 12),
         "nv": (1, 2, 3),
-        "ku": (1, 4, 8),
+        "ku": (1, 2, 8),
         "kc": (128, 256, 384, 768),
         "mc": (24, 48, 96, 192),
         "nc": (384, 768, 1536),

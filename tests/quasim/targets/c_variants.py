@@ -33,7 +33,7 @@ GENOMES: dict[str, list[dict[str, bool | int | str]]] = {
     "matmul": [
         {},
         {"mr": 6, "nv": 2, "ku": 8, "kc": 384, "mc": 96, "nc": 768, "pack_a": True, "pack_b": True},
-        {"mr": 12, "nv": 1, "ku": 4, "mc": 24, "pack_a": True, "threads": 1},
+        {"mr": 12, "nv": 1, "ku": 2, "mc": 24, "pack_a": True, "threads": 1},
         {"mr": 8, "nv": 3, "lanes": 4, "ku": 1, "pack_b": True},
     ],
     "softmax": [

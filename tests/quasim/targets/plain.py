@@ -21,5 +21,5 @@ if __name__ == "__main__":
         outputs = untouched_outputs(kernel, shape)
         load(Path(library), kernel)(shape, {**inputs, **outputs})
         error = kernel_errors(kernel, outputs, family(name).reference(shape, inputs)).frobenius
-        if not error < 1e-6:
+        if not error < family(name).tolerance:
             sys.exit(f"{name} {shape}: error {error}")

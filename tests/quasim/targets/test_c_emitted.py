@@ -20,12 +20,15 @@ from quasim.kernels.lower import lower
 from quasim.targets.c.compile import FLAGS, CCompiler
 from quasim.targets.c.emit import emit
 from quasim.targets.c.launch import Loaded, load
+from quasim.trial import Genome
 from tests.quasim.kernels.nest import Touched, guards, touched, without_guard
 from tests.quasim.targets.c_variants import SHAPES, compiled, genomes, rng
 
 FAMILIES = [f.name for f in families()]
 ROOT = Path(__file__).parents[3]
-ROUNDING = {"matmul": 1e-6, "softmax": 1e-6, "stencil2d": 1e-6}
+ROUNDING = {"matmul": 1e-6, "softmax": 1e-6, "stencil2d": 1e-5}
+"""Largest Frobenius error; a single element of a stencil may cancel to little."""
+
 TILES = {"matmul": {"m": 7, "n": 16, "k": 32}, "softmax": {"r": 3, "c": 8}, "stencil2d": {"i": 5, "j": 8}}
 
 Variants = dict[str, list[Path]]
@@ -103,16 +106,21 @@ DEAD_LANES = {
     "softmax": {"rows": 3, "cols": 9},
     "stencil2d": {"h": 11, "w": 11},
 }
-"""Shapes whose last tiles have dead lanes along every axis."""
+"""Shapes whose last tiles have dead lanes along every axis: three at least, as a halo hides the first two."""
+
+
+def _planted(name: str) -> Genome:
+    """A genome with large tiles, and without streamed stores, whose tails depend on addresses."""
+    genome = genomes(name)[1 if name == "matmul" else 0]
+    return Genome({**genome, "step_rows": 8}) if name == "stencil2d" else genome
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_guard_missing_from_the_ir_makes_the_compiled_code_run_into_the_guard_page(name: str, folder: Path) -> None:
     kernel, shape = family(name).kernel, DEAD_LANES[name]
-    genome = genomes(name)[2 if name == "stencil2d" else 1]
     jobs = []
     for access, axis in guards(kernel):
-        planted = lower(without_guard(kernel, access, axis), genome, "c")
+        planted = lower(without_guard(kernel, access, axis), _planted(name), "c")
         # A neighbour above the last row overruns its row into the next one, which is no other page.
         if _leaves(access.tensor, shape, touched(planted, shape)):
             library = CCompiler.find().compile(emit(planted), folder).path
@@ -131,30 +139,26 @@ def test_sanitizers_find_nothing_in_the_variants_and_do_find_a_planted_bug(folde
     runtime = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
     if not Path(runtime.stdout.strip()).is_absolute():
         pytest.skip("this compiler has no runtime of the address sanitizer")
-    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1")
+    flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
     jobs = [
         (str(compiled(name, genomes(name)[number], folder, *flags)), name, shape, True)
-        for name, number in [("matmul", 1), ("matmul", 2), ("softmax", 1), ("stencil2d", 2)]
+        for name, number in [("matmul", 1), ("softmax", 1), ("stencil2d", 2)]
         for shape in SHAPES[name]
     ]
     clean = _sanitized(jobs, runtime.stdout.strip())
     assert clean.returncode == 0, clean.stderr
-    kernel, shape = family("stencil2d").kernel, DEAD_LANES["stencil2d"]
+    kernel, shape = family("matmul").kernel, DEAD_LANES["matmul"]
     access, axis = guards(kernel)[-1]
-    planted = emit(lower(without_guard(kernel, access, axis), genomes("stencil2d")[2], "c"))
+    planted = emit(lower(without_guard(kernel, access, axis), _planted("matmul"), "c"))
     library = CCompiler.find().compile(planted, folder, extra_flags=flags).path
-    caught = _sanitized([(str(library), "stencil2d", shape, True)], runtime.stdout.strip())
+    caught = _sanitized([(str(library), "matmul", shape, True)], runtime.stdout.strip())
     assert caught.returncode != 0
     assert "heap-buffer-overflow" in caught.stderr
 
 
 def _sanitized(jobs: list[tuple[str, str, dict[str, int], bool]], runtime: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": runtime,
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-    }
+    # Python itself never frees some of its memory.
+    environment = {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
     command = [sys.executable, "-m", "tests.quasim.targets.plain"]
     return subprocess.run(
         command, input=json.dumps(jobs), capture_output=True, text=True, cwd=ROOT, env=environment, check=False
