@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,14 +32,14 @@ from aggregation.signing import PolicySigner, verify
 from quasim.policy import Policy
 from storage.files import make_folder, write_atomic
 from storage.keys import load_or_create_key
+from storage.ownership import HANDOVER_S
 from storage.registry import PolicyRegistry
-from storage.segments import Ack, InUseError, Refusal, SegmentStore, StoreSnapshot
+from storage.segments import Ack, Refusal, SegmentStore, StoreSnapshot
 
 LOG = logging.getLogger(__name__)
 
-HANDOVER_S = 20.0
-HANDOVER_STEP_S = 0.2
-"""How long a new aggregator waits for a dying one to let go of the store: Ray takes seconds to notice a lost driver."""
+COMPACT_AT = 64
+"""Segments at which small ones are merged: each group of batches makes one, and a restart looks into all."""
 
 
 class AggregatorSpec(msgspec.Struct, frozen=True):
@@ -94,13 +93,14 @@ class Aggregator:
 
     def __init__(self, spec: AggregatorSpec) -> None:
         self._spec = spec
-        self._store = _open_store(spec.telemetry)
+        self._store = SegmentStore(spec.telemetry, wait_s=HANDOVER_S)
         self._registry = PolicyRegistry(spec.policies)
         self._signer = PolicySigner(load_or_create_key(spec.signing_key))
         self._core = AggregatorCore(spec.federation, spec.catalogue, spec.floor, PlainServer)
         self._state = make_folder(spec.folder) / "state"
         self._waiting: list[tuple[bytes, asyncio.Future[Ack | Refusal]]] = []
         self._committer: asyncio.Task[None] | None = None
+        self._storing = asyncio.Lock()
         self._recover()
 
     def _recover(self) -> None:
@@ -132,7 +132,8 @@ class Aggregator:
         while self._waiting:
             group, self._waiting = self._waiting, []
             try:
-                replies = await asyncio.to_thread(self._store.append, [batch for batch, _ in group])
+                async with self._storing:
+                    replies = await asyncio.to_thread(self._append, [batch for batch, _ in group])
             except Exception as error:  # whoever waits must hear of it; the nodes keep their batches
                 for _, answer in group:
                     if not answer.done():
@@ -141,6 +142,12 @@ class Aggregator:
             for (_, answer), reply in zip(group, replies, strict=True):
                 if not answer.done():
                     answer.set_result(reply)
+
+    def _append(self, batches: Sequence[bytes]) -> list[Ack | Refusal]:
+        replies = self._store.append(batches)
+        if self._store.snapshot().segments >= COMPACT_AT:
+            self._store.compact()
+        return replies
 
     async def open_round(self, cycle: int, roster: Sequence[str]) -> RoundStep:
         """Begin the round of a cycle; a cycle whose policy is already stored answers with it."""
@@ -160,8 +167,19 @@ class Aggregator:
         )
 
     async def deadline(self) -> RoundStep:
-        """The wait for the round's messages is over."""
-        return self._step(RoundDeadlinePassed(self._core.snapshot().round))
+        """The wait for the round's messages is over.
+
+        A call repeated after a restart finds no round any more: it answers with what became of the cycle, so that
+        whoever drives it never waits for a round that is not there.
+        """
+        fleet = self._core.snapshot()
+        step = self._step(RoundDeadlinePassed(fleet.round))
+        if step.over or step.messages:
+            return step
+        policy = self._core.policy
+        if policy is not None and policy.cycle >= fleet.cycle:
+            return RoundStep(policy=self._envelope())
+        return RoundStep(abandoned="the round was lost in a restart of the aggregator")
 
     async def policy(self) -> bytes | None:
         """The newest signed policy; None before the first."""
@@ -173,7 +191,8 @@ class Aggregator:
 
     async def snapshot(self) -> AggregatorSnapshot:
         """Where things stand."""
-        return AggregatorSnapshot(self._core.snapshot(), self._store.snapshot())
+        async with self._storing:
+            return AggregatorSnapshot(self._core.snapshot(), self._store.snapshot())
 
     def close(self) -> None:
         """Give the folders back."""
@@ -209,13 +228,3 @@ class Aggregator:
             elif isinstance(instruction, Log):
                 LOG.info(instruction.text)
         return RoundStep(tuple(messages), policy, abandoned, tuple(refused))
-
-
-def _open_store(folder: Path) -> SegmentStore:
-    """The store, once a predecessor that was killed a moment ago is really gone."""
-    for _ in range(round(HANDOVER_S / HANDOVER_STEP_S)):
-        try:
-            return SegmentStore(folder)
-        except InUseError:
-            time.sleep(HANDOVER_STEP_S)
-    return SegmentStore(folder)

@@ -21,7 +21,7 @@ from aggregation.distill import local_update
 from aggregation.plain import PlainClient
 from aggregation.signing import PolicyRefusedError, verify
 from quasim.codec import from_json, to_json
-from quasim.errors import DataError
+from quasim.errors import DataError, TrustError
 from quasim.search import strategy
 from quasim.standing import Contestable, Standing, standing
 from quasim.targets import DeviceFacts, Target
@@ -29,7 +29,8 @@ from quasim.trial import Genome, Problem, Trial
 from storage.batches import Evaluation
 from storage.files import make_folder, write_atomic
 from storage.keys import load_or_create_key
-from storage.pseudonyms import IdDictionary
+from storage.ownership import HANDOVER_S, Ownership
+from storage.pseudonyms import IdDictionary, Pseudonyms
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
         folder: where its state lives, on the machine that it is pinned to.
         trusted_key: Ed25519 public key of the aggregator whose policies it accepts.
         site_key: file of the key under which ids are hashed.
+        site_fingerprint: of the key that all nodes of the fleet must have, see ``fingerprint``.
         dictionary: file that tells the holder of the site key what the ids mean.
         first_cycle: the cycle in which it joins.
         seed: of this node's strategies.
@@ -51,6 +53,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
     federation: str
     trusted_key: bytes
     site_key: Path
+    site_fingerprint: str
     dictionary: Path
     problems: tuple[Problem, ...]
     strategy: str
@@ -58,6 +61,11 @@ class NodeSpec(msgspec.Struct, frozen=True):
     first_cycle: int
     evaluations: int
     recheck: int
+
+
+def fingerprint(site_key: bytes) -> str:
+    """Tells site keys apart without giving them away."""
+    return Pseudonyms(site_key).id("site", "fingerprint")
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -91,29 +99,38 @@ class NodeAgent:
         self._target = target
         self._link = link
         self._folder = make_folder(spec.folder)
+        # Before anything is read: a predecessor that is being killed may still be committing.
+        self._owned = Ownership(spec.folder, HANDOVER_S)
+        key = load_or_create_key(spec.site_key)
+        if fingerprint(key) != spec.site_fingerprint:
+            raise TrustError(
+                f"{spec.site_key} on this machine is not the site key of this fleet", "copy the driver's site.key here"
+            )
         self._spaces = {(target.name, problem): target.space(problem) for problem in spec.problems}
-        self._loop = NodeLoop(
-            spec.name, target.name, self._plans(), spec.evaluations, spec.recheck, cycle=spec.first_cycle - 1
-        )
         self._client: PlainClient | None = None
         self._counts: dict[str, int] = {}
         self._record: CycleRecord | None = None
         position = self._restore()
-        ids = IdDictionary(spec.dictionary, load_or_create_key(spec.site_key))
+        ids = IdDictionary(spec.dictionary, key)
         self._outbox = Outbox(spec.folder / "spool", spec.name, target.device.family, ids, position)
 
-    def _plans(self) -> list[Plan]:
-        return [
-            Plan(problem, space, strategy(self._spec.strategy, space, self._spec.seed + number))
+    def _restore(self) -> Position:
+        """A loop that stands where the last commit left it."""
+        spec = self._spec
+        plans = [
+            Plan(problem, space, strategy(spec.strategy, space, spec.seed + number))
             for number, ((_, problem), space) in enumerate(self._spaces.items())
         ]
-
-    def _restore(self) -> Position:
+        self._loop = NodeLoop(
+            spec.name, self._target.name, plans, spec.evaluations, spec.recheck, cycle=spec.first_cycle - 1
+        )
         path = self._folder / "state.json"
         if not path.exists():
             return Position()
         saved = from_json(path.read_bytes(), _State, str(path))
         self._loop.restore(saved.loop.encode())
+        # A device that changes with the cycles must stand where the node left it.
+        self._target.start_cycle(self._loop.cycle)
         self._counts, self._record = dict(saved.counts), saved.record
         return saved.position
 
@@ -131,7 +148,12 @@ class NodeAgent:
         if policy is not None:
             self.adopt(policy)
         self._target.start_cycle(cycle)
-        record = self._drive(cycle)
+        try:
+            record = self._drive(cycle)
+        except Exception:
+            # Half a cycle counts for nothing; the next one starts from the last commit.
+            self._restore()
+            raise
         self._commit(record)
         self.flush()
         return record
@@ -180,11 +202,7 @@ class NodeAgent:
 
     def flush(self) -> int:
         """Send telemetry that waits; how many batches are left because the aggregator could not be reached."""
-        before = self._outbox.position
-        left = self._outbox.flush(self._link)
-        if self._outbox.position != before:
-            self._save()
-        return left
+        return self._outbox.flush(self._link)
 
     def snapshot(self) -> NodeSnapshot:
         """Where the node stands."""
@@ -195,12 +213,13 @@ class NodeAgent:
             policy_version=self._loop.policy_version,
             sent=self._outbox.position.sent,
             waiting_rows=self._outbox.waiting_rows,
-            refused=self._outbox.position.refused,
+            refused=self._outbox.refused_rows,
         )
 
     def close(self) -> None:
-        """End the node's workers."""
+        """End the node's workers and give its folder back."""
         self._target.close()
+        self._owned.close()
 
     def _drive(self, cycle: int) -> CycleRecord:
         events: list[Event] = [CycleStarted(cycle)]

@@ -33,13 +33,11 @@ class Position(msgspec.Struct, frozen=True):
     Attributes:
         incarnation, sequence: of the last committed batch; sequence −1 for none.
         sent: rows of committed batches.
-        refused: rows that the aggregator will never store.
     """
 
     incarnation: int = -1
     sequence: int = -1
     sent: int = 0
-    refused: int = 0
 
 
 class Outbox:
@@ -56,7 +54,7 @@ class Outbox:
         self._node = ids.id("node", node)
         self._device_family = device_family
         self._ids = ids
-        self.position = Position(saved.incarnation + 1, -1, saved.sent, saved.refused)
+        self.position = Position(saved.incarnation + 1, -1, saved.sent)
 
     def prepare(self, evaluations: Sequence[Evaluation]) -> None:
         """Spool one batch and move the position; the caller saves the position before it sends."""
@@ -75,23 +73,27 @@ class Outbox:
         """Committed rows that are not yet acknowledged."""
         return self._spool.snapshot().rows
 
+    @property
+    def refused_rows(self) -> int:
+        """Committed rows that the aggregator will never store, counted from what was set aside."""
+        return sum(int(path.stem.rpartition("-")[2]) for path in self._refused.glob("*.arrows"))
+
     def flush(self, link: Link) -> int:
         """Send what is pending, oldest first, until the aggregator cannot be reached; how many batches are left.
 
         A refused batch will never be stored: it is set aside in ``refused/`` for whoever looks into it.
         """
         for place, data in self._spool.pending():
-            rows = self._spool.snapshot().rows
             answer = link.submit(data)
             if answer is None:
                 break
             if isinstance(answer, Refusal):
-                write_atomic(make_folder(self._refused) / f"{place.incarnation}-{place.sequence}.arrows", data)
+                self._set_aside(place, data, answer)
             self._spool.acknowledge(place)
-            if isinstance(answer, Refusal):
-                self._count_refused(answer, rows - self._spool.snapshot().rows)
         return self._spool.snapshot().batches
 
-    def _count_refused(self, refusal: Refusal, rows: int) -> None:
+    def _set_aside(self, place: Place, data: bytes, refusal: Refusal) -> None:
+        rows = self._spool.rows(place)
         LOG.error("a batch of %d rows was refused and set aside (%s): %s", rows, refusal.reason.value, refusal.detail)
-        self.position = msgspec.structs.replace(self.position, refused=self.position.refused + rows)
+        name = f"{place.incarnation}-{place.sequence}-{rows}.arrows"
+        write_atomic(make_folder(self._refused) / name, data)

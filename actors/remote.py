@@ -23,8 +23,9 @@ LOG = logging.getLogger(__name__)
 SUBMIT_TIMEOUT_S = 30.0
 SUBMIT_ATTEMPTS = 5
 
-AGENT_CPUS = 0.2
-"""Share of a CPU that an actor reserves: timed runs are kept apart by the device lease, not by Ray's bookkeeping."""
+AGENT_CPUS = 0
+"""Actors reserve no CPU of Ray's: timed runs are kept apart by the device lease, and an actor that found no share left
+would wait for ever without a word."""
 
 
 class RayLink:

@@ -31,7 +31,7 @@ def overheads_ms(problem: Problem) -> list[float]:
     but they are evaluated one by one, so that nothing hides behind another's compiler.
     """
     found: list[float] = []
-    with CTarget(cache=Path(tempfile.mkdtemp())) as target:
+    with tempfile.TemporaryDirectory() as cache, CTarget(cache=Path(cache)) as target:
         search = strategy("evolution", target.space(problem), 0)
         # Starts the worker, and makes inputs and reference, once for all.
         target.evaluate(problem, search.ask(1))

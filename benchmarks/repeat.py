@@ -58,8 +58,6 @@ def kill_half_way(process: subprocess.Popen[bytes], run: Path) -> None:
         time.sleep(0.02)
     process.kill()
     process.wait()
-    # Ray notices that its driver is gone and ends the actors, which hold the store's lock until then.
-    time.sleep(5)
 
 
 def measure(_: argparse.Namespace | None = None) -> tuple[list[Row], list[Bar]]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.aggregator import Aggregator, AggregatorSpec, RoundStep
-from actors.node_agent import NodeSpec
+from actors.node_agent import NodeSpec, fingerprint
 from actors.node_loop import CycleRecord
 from actors.remote import RayNode, start_aggregator, start_node
 from aggregation.catalogue import Catalogue
@@ -41,6 +41,10 @@ ROUND_ATTEMPTS = 3
 """A round that an aggregator's restart swallowed is opened again this often."""
 
 ROUND_TIMEOUT_S = 60.0
+
+ANSWER_TIMEOUT_S = 600.0
+"""Longer than any single call takes but a cycle, which has a limit of its own."""
+
 FLUSH_ATTEMPTS = 10
 
 FINALISTS_PER_NODE = 3
@@ -60,6 +64,7 @@ class Fleet:
         self._say = say
         self._problems = config.tuned_problems()
         self._nodes: dict[str, ActorHandle[RayNode]] = {}
+        self._busy: dict[ray.ObjectRef[CycleRecord], str] = {}
         self._name = f"aggregator-{folder.path.resolve()}"
         self._public_key = PolicySigner(load_or_create_key(site / "signing.key")).public_key
         self._done = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
@@ -83,7 +88,7 @@ class Fleet:
 
     def _cycle(self, cycle: int, policy: bytes | None) -> bytes | None:
         records = self._measure(cycle, policy)
-        step, refused = self._round(cycle, [record.node for record in records])
+        step, refused = self._round(cycle, [record.node for record in records if record.cycle == cycle])
         newest = step.policy or policy
         done = FleetCycle(cycle, tuple(records), self._outcome(step, newest, refused))
         write_atomic(self._folder.cycle_file(cycle), to_json(done))
@@ -92,14 +97,33 @@ class Fleet:
         return newest
 
     def _measure(self, cycle: int, policy: bytes | None) -> list[CycleRecord]:
-        """A generation on every node; nodes that fail or take too long are left out of this cycle's round."""
+        """A generation on every node that is not still busy with an earlier one.
+
+        A node that fails or takes too long misses the round of the cycle, and the fleet goes on without it; what a late
+        one measured is logged with the cycle in which it comes.
+
+        Raises:
+            QuasimError: every node failed.
+        """
         shared = ray.put(policy)
-        calls = {node.run_cycle.remote(cycle, shared): name for name, node in self._nodes.items()}
-        ready, late = ray.wait(list(calls), num_returns=len(calls), timeout=self._config.cycle_timeout_s)
+        for name in sorted(self._nodes.keys() - self._busy.values()):
+            self._busy[self._nodes[name].run_cycle.remote(cycle, shared)] = name
+        calls = list(self._busy)
+        ready, late = ray.wait(calls, num_returns=len(calls), timeout=self._config.cycle_timeout_s)
         for call in late:
-            self._say(f"{calls[call]} is still busy with cycle {cycle} and misses its round")
-        records: list[CycleRecord] = [_get(call, calls[call]) for call in ready]
-        return sorted(records, key=lambda record: record.node)
+            self._say(f"{self._busy[call]} is still busy and misses the round of cycle {cycle}")
+        records: list[CycleRecord] = []
+        failures: list[QuasimError] = []
+        for call in ready:
+            name = self._busy.pop(call)
+            try:
+                records.append(_get(call, name))
+            except QuasimError as error:
+                self._say(f"{name} failed in cycle {cycle}: {error}")
+                failures.append(error)
+        if not records and failures:
+            raise failures[0]
+        return sorted(records, key=lambda record: (record.node, record.cycle))
 
     def _round(self, cycle: int, roster: Sequence[str]) -> tuple[RoundStep, list[tuple[str, str]]]:
         refused: list[tuple[str, str]] = []
@@ -119,7 +143,8 @@ class Fleet:
             (name, self._nodes[name].answer.remote(message, self._catalogue.to_bytes()))
             for name, message in sorted(step.messages)
         ]
-        ray.wait([call for _, call in calls], num_returns=len(calls), timeout=ROUND_TIMEOUT_S) if calls else None
+        if calls:
+            ray.wait([call for _, call in calls], num_returns=len(calls), timeout=ROUND_TIMEOUT_S)
         answers = [(name, answer) for name, call in calls for answer in _answers(call)]
         if not answers:
             return _round_step(self._aggregator.deadline.remote())
@@ -140,39 +165,54 @@ class Fleet:
     def _adopt(self, policy: bytes | None) -> None:
         if policy is not None:
             shared = ray.put(policy)
-            for name, node in self._nodes.items():
-                _get(node.adopt.remote(shared), name)
+            self._each(lambda node: node.adopt.remote(shared))
+
+    def _each(self, call: Callable[[ActorHandle[RayNode]], Any]) -> dict[str, Any]:
+        """The answer of each node that is not busy, by name; one that fails is said and left out."""
+        calls = {name: call(self._nodes[name]) for name in sorted(self._nodes.keys() - self._busy.values())}
+        answers: dict[str, Any] = {}
+        for name, made in calls.items():
+            try:
+                answers[name] = _get(made, name)
+            except QuasimError as error:
+                self._say(str(error))
+        return answers
 
     def finish(self) -> FleetEnd:
-        """Compare the fleet's finalists, send what telemetry is left, and say where everyone stands."""
+        """Compare the fleet's finalists, send what telemetry is left, and say where everyone stands.
+
+        Raises:
+            QuasimError: no node is left, or the aggregator cannot be reached.
+        """
         finals = tuple(self._final(problem) for problem in self._problems)
         standings = tuple(
             self._standing(problem, trials) for problem, trials in zip(self._problems, finals, strict=True)
         )
         for _ in range(FLUSH_ATTEMPTS):
-            if not sum(_get(node.flush.remote(), name) for name, node in self._nodes.items()):
+            if not sum(self._each(lambda node: node.flush.remote()).values()):
                 break
-        nodes = tuple(_get(node.snapshot.remote(), name) for name, node in sorted(self._nodes.items()))
-        end = FleetEnd(nodes, _get(self._aggregator.snapshot.remote(), "the aggregator"), finals, standings)
+        nodes = tuple(self._each(lambda node: node.snapshot.remote()).values())
+        aggregator = _get(self._aggregator.snapshot.remote(), "the aggregator")
+        end = FleetEnd(self._problems, nodes, aggregator, finals, standings)
         write_atomic(self._folder.end, to_json(end))
         return end
 
     def _final(self, problem: Problem) -> tuple[Trial, ...]:
         """The best that each node knows, measured again in interleaved windows on one device."""
-        tops = [_get(node.top.remote(problem, FINALISTS_PER_NODE), name) for name, node in sorted(self._nodes.items())]
-        ranked = sorted((trial for top in tops for trial in top), key=lambda t: (t.time_ns, str(t.genome)))
+        tops = self._each(lambda node: node.top.remote(problem, FINALISTS_PER_NODE))
+        ranked = sorted((trial for top in tops.values() for trial in top), key=lambda t: (t.time_ns, str(t.genome)))
         genomes = list(dict.fromkeys(trial.genome for trial in ranked))[:FINALISTS]
         if not genomes:
             return ()
         self._say(f"{problem}: playoff of {len(genomes)} finalists")
-        name = min(self._nodes)
+        name = min(tops)
         return tuple(_get(self._nodes[name].playoff.remote(problem, genomes), name))
 
     def _standing(self, problem: Problem, finals: Sequence[Trial]) -> Standing | None:
         best = fastest(finals)
         if best is None:
             return None
-        name = min(self._nodes)
+        name = min(self._nodes.keys() - self._busy.values())
         standing: Standing | None = _get(self._nodes[name].standing.remote(problem, best.genome), name)
         return standing
 
@@ -203,6 +243,7 @@ class Fleet:
             federation=config.federation,
             trusted_key=self._public_key,
             site_key=self._site / "site.key",
+            site_fingerprint=fingerprint(load_or_create_key(self._site / "site.key")),
             dictionary=self._site / "ids",
             problems=self._problems,
             strategy=config.strategy,
@@ -234,17 +275,20 @@ class Fleet:
 
 
 def _machines() -> list[str]:
-    """Ray nodes that are alive, the driver's own first: the store is on it."""
+    """Ray nodes that are alive, the driver's own first since the store is on it, then by address.
+
+    A resumed run must find its nodes' folders: addresses last, ids are new with each start of a cluster.
+    """
     own = ray.get_runtime_context().get_node_id()
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = sorted(str(node["NodeID"]) for node in nodes if node["Alive"])
-    return [own, *(node for node in alive if node != own)]
+    alive = sorted((str(node["NodeManagerAddress"]), str(node["NodeID"])) for node in nodes if node["Alive"])
+    return [own, *(node for _, node in alive if node != own)]
 
 
 def _get(call: Any, whom: str) -> Any:
     """The result of an actor's call; what the actor raised as one of our errors stays that error."""
     try:
-        return ray.get(call)
+        return ray.get(call, timeout=ANSWER_TIMEOUT_S)
     except RayTaskError as error:
         if isinstance(error.cause, QuasimError):
             raise error.cause from error
@@ -253,6 +297,8 @@ def _get(call: Any, whom: str) -> Any:
         raise QuasimError(
             f"{whom} cannot be reached: {_first_lines(error)}", "see the logs of its Ray actor"
         ) from error
+    except GetTimeoutError as error:
+        raise QuasimError(f"{whom} did not answer within {ANSWER_TIMEOUT_S:g} s", "see `ray status`") from error
 
 
 def _first_lines(error: Exception) -> str:
@@ -280,7 +326,7 @@ def _headline(done: FleetCycle, cycles: int) -> str:
     best: dict[str, float] = {}
     for part in (part for record in done.records for part in record.problems):
         if part.best_ns is not None:
-            name = part.problem.kernel
+            name = str(part.problem)
             best[name] = min(best.get(name, part.best_ns), part.best_ns)
     times = ", ".join(f"{name} {time_ns / 1e6:.3g} ms" for name, time_ns in sorted(best.items()))
     policy = f"policy {done.round.policy_version}" if not done.round.abandoned else f"no policy: {done.round.abandoned}"

@@ -16,13 +16,17 @@ from quasim.errors import ConfigError, TrustError
 NAMESPACE = "quasim"
 
 
-def require_token() -> None:
-    """Make sure that Ray, whose token authentication the package turns on, has a token: a given one, or a fresh one."""
+def require_authentication() -> None:
+    """Raise ``ConfigError`` where Ray's token authentication, which importing this package turns on, was turned off."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         raise ConfigError(
             f"RAY_AUTH_MODE={os.environ.get('RAY_AUTH_MODE')!r} turns Ray's authentication off",
             "unset it, or set token",
         )
+
+
+def provide_token() -> None:
+    """Make sure that there is a token: the given one, or a fresh one for this cluster alone."""
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
@@ -30,7 +34,8 @@ def require_token() -> None:
 @contextmanager
 def local_cluster(cpus: int) -> Iterator[None]:
     """A Ray cluster on this machine that lives as long as the block."""
-    require_token()
+    require_authentication()
+    provide_token()
     # Ray's usage report wants the network; a fleet's operator has not agreed to it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
@@ -55,6 +60,7 @@ def joined_cluster() -> Iterator[None]:
         ConfigError: there is none.
         TrustError: it wants a token that this process does not have.
     """
+    require_authentication()
     try:
         ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
@@ -62,7 +68,7 @@ def joined_cluster() -> Iterator[None]:
     except AuthenticationError as error:
         raise TrustError(
             "the Ray cluster wants a token that this process does not have",
-            "put it in ~/.ray/auth_token on the head, or name its file in RAY_AUTH_TOKEN_PATH: jobs do not inherit RAY_AUTH_TOKEN",
+            "put it in ~/.ray/auth_token there, or its path in RAY_AUTH_TOKEN_PATH; jobs inherit no RAY_AUTH_TOKEN",
         ) from error
     try:
         yield

@@ -25,6 +25,7 @@ from quasim.measure import fastest
 from quasim.standing import Standing
 from quasim.targets import DeviceFacts
 from quasim.trial import Problem, Trial
+from storage.files import storage_errors
 from storage.queries import count_by_status, open_dataset
 
 
@@ -119,12 +120,13 @@ def build_report(folder: RunFolder) -> Report:
     if not folder.end.exists():
         raise DataError(f"the run in {folder.path} has not finished", f"continue it: quasim run --resume {folder.path}")
     config = folder.load_config()
-    end = from_json(folder.end.read_bytes(), FleetEnd, str(folder.end))
-    cycles = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
+    with storage_errors("read the run", folder.path):
+        end = from_json(folder.end.read_bytes(), FleetEnd, str(folder.end))
+        cycles = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
     records = [record for cycle in cycles for record in cycle.records]
     kernels = tuple(
         KernelReport(problem, fastest(finals), standing, evaluations(records, problem), status_counts(records, problem))
-        for problem, finals, standing in zip(config.tuned_problems(), end.finals, end.standings, strict=True)
+        for problem, finals, standing in zip(end.problems, end.finals, end.standings, strict=True)
     )
     found = arrivals(records, {k.problem: k.best.time_ns for k in kernels if k.best}, config.joins_at)
     fleet = FleetReport(

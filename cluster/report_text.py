@@ -124,7 +124,10 @@ def _fleet(fleet: FleetReport) -> Iterator[RenderableType]:
 
 def _late(fleet: FleetReport) -> Table:
     table = Table(
-        "problem", "late joiner", "first nodes", title="Evaluations until within 5 % of the fleet's best (median)"
+        "problem",
+        "late joiner",
+        "first nodes",
+        title="Evaluations until a time whose 95 % interval reaches within 5 % of the fleet's best (median over nodes)",
     )
     table.title_justify = "left"
     for gain in fleet.late_joiner:

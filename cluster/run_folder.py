@@ -9,7 +9,7 @@ from pathlib import Path
 from cluster.config import FleetConfig
 from quasim.codec import from_json, to_json
 from quasim.errors import StorageError
-from storage.files import make_folder, write_atomic
+from storage.files import make_folder, storage_errors, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,9 @@ class RunFolder:
 
     def load_config(self) -> FleetConfig:
         """The configuration that the run was started with."""
-        return from_json(self.config.read_bytes(), FleetConfig, str(self.config))
+        with storage_errors("read the configuration", self.config):
+            data = self.config.read_bytes()
+        return from_json(data, FleetConfig, str(self.config))
 
     @property
     def config(self) -> Path:

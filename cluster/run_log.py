@@ -8,7 +8,7 @@ from actors.aggregator import AggregatorSnapshot
 from actors.node_agent import NodeSnapshot
 from actors.node_loop import CycleRecord
 from quasim.standing import Standing
-from quasim.trial import Trial
+from quasim.trial import Problem, Trial
 
 
 class RoundOutcome(msgspec.Struct, frozen=True):
@@ -30,7 +30,11 @@ class RoundOutcome(msgspec.Struct, frozen=True):
 
 
 class FleetCycle(msgspec.Struct, frozen=True):
-    """One cycle of the fleet, as the folder of the run keeps it."""
+    """One cycle of the fleet, as the folder of the run keeps it.
+
+    Attributes:
+        records: what each node measured; of an earlier cycle where a node was late.
+    """
 
     cycle: int
     records: tuple[CycleRecord, ...]
@@ -38,8 +42,13 @@ class FleetCycle(msgspec.Struct, frozen=True):
 
 
 class FleetEnd(msgspec.Struct, frozen=True):
-    """Where everyone stood at the end of a run."""
+    """Where everyone stood at the end of a run.
 
+    Attributes:
+        finals, standings: final playoff and comparison of each problem, in the problems' order.
+    """
+
+    problems: tuple[Problem, ...]
     nodes: tuple[NodeSnapshot, ...]
     aggregator: AggregatorSnapshot
     finals: tuple[tuple[Trial, ...], ...]

@@ -55,17 +55,18 @@ def tune(
 ) -> TuneResult:
     """Evaluate up to ``budget`` genomes and choose the best.
 
-    To resume a run, tell the strategy its trials first and give the rest of the budget.
+    To resume a run, tell the strategy its trials first and give the rest of the budget; with none left, only the
+    playoff of what was told is held.
 
     Args:
         playoff_size: how many finalists are measured again before one is chosen.
         on_trial: told each evaluated trial as it comes.
 
     Raises:
-        ConfigError: the budget or the playoff is below 1.
+        ConfigError: the budget is below 0, or the playoff below 1.
     """
-    if budget < 1 or playoff_size < 1:
-        raise ConfigError(f"budget={budget}, playoff_size={playoff_size}", "give 1 or more of each")
+    if budget < 0 or playoff_size < 1:
+        raise ConfigError(f"budget={budget}, playoff_size={playoff_size}", "give 0 or more, and 1 or more")
     trials: list[Trial] = []
     while len(trials) < budget and (genomes := strategy.ask(min(BATCH, budget - len(trials)))):
         batch = target.evaluate(problem, genomes)

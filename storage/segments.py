@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import pyarrow.dataset as ds
 
 from quasim.errors import DataError, StorageError
 from storage.files import make_folder, storage_errors, sweep, sync_folder
+from storage.ownership import Ownership
 from storage.queries import open_dataset
 from storage.schemas import OWNER_V1, BatchKey
 from storage.segment_file import (
@@ -37,10 +36,6 @@ LOG = logging.getLogger(__name__)
 
 MAX_SEGMENT_ROWS = 1 << 18
 """Segments grow by compaction up to about 50 MB: few enough to scan, small enough to merge in memory."""
-
-
-class InUseError(StorageError):
-    """Another process owns the folder; it may be about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +84,17 @@ class StoreSnapshot:
 class SegmentStore:
     """Sealed segments of one schema in one folder, owned by one process at a time.
 
+    Args:
+        wait_s: how long to wait for another owner to end.
+
     Raises:
         StorageError: the folder cannot be used.
         InUseError: another process owns it.
     """
 
-    def __init__(self, folder: Path, *, schema: pa.Schema = OWNER_V1, limits: Limits | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, schema: pa.Schema = OWNER_V1, limits: Limits | None = None, wait_s: float = 0.0
+    ) -> None:
         self._folder = make_folder(folder)
         self._schema = schema
         self._limits = limits or Limits()
@@ -102,7 +102,7 @@ class SegmentStore:
         self._digests: dict[BatchKey, str] = {}
         self._duplicates = 0
         self._refusals = 0
-        self._lock: int | None = _own(folder)
+        self._owned: Ownership | None = Ownership(folder, wait_s)
         try:
             with storage_errors("open the store", folder):
                 sweep(folder)
@@ -178,9 +178,9 @@ class SegmentStore:
 
     def close(self) -> None:
         """Give the folder back. Idempotent."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._owned is not None:
+            self._owned.close()
+            self._owned = None
 
     def __enter__(self) -> SegmentStore:
         return self
@@ -189,7 +189,7 @@ class SegmentStore:
         self.close()
 
     def _check_open(self) -> None:
-        if self._lock is None:
+        if self._owned is None:
             raise StorageError(f"the store {self._folder} is closed", "open it again")
 
     def _admit(self, entry: Stored, fresh: dict[BatchKey, Stored]) -> Ack | Refusal:
@@ -263,17 +263,6 @@ class SegmentStore:
             path = self._folder / span.file_name
             with storage_errors("remove", path):
                 path.unlink()
-
-
-def _own(folder: Path) -> int:
-    with storage_errors("lock", folder):
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise InUseError(f"the store {folder} is in use by another process", "stop that one first") from None
-    return handle
 
 
 def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

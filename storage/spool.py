@@ -97,6 +97,10 @@ class Spool:
             sync_folder(self._folder)
         return len(beyond)
 
+    def rows(self, place: Place) -> int:
+        """Rows of a batch that waits."""
+        return self._rows[place]
+
     def snapshot(self) -> SpoolSnapshot:
         """How much waits."""
         return SpoolSnapshot(batches=len(self._rows), rows=sum(self._rows.values()))

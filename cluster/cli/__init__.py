@@ -7,7 +7,7 @@ import sys
 import typer
 
 from cluster.cli import evolve, kernel, policy, report, run, tune
-from quasim.errors import ExitCode, QuasimError
+from quasim.errors import QuasimError
 
 app = typer.Typer(
     name="quasim",
@@ -25,12 +25,9 @@ app.add_typer(policy.app, name="policy")
 
 
 def main() -> None:
-    """Run a command; our own errors become one line on stderr and a numbered exit code."""
+    """Run a command; our own errors become one line on stderr and a numbered exit code. Ctrl-C is typer's: 130."""
     try:
         app()
     except QuasimError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(ExitCode.INTERRUPTED)

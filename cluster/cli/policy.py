@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -78,14 +79,17 @@ def _read(file: Path) -> bytes:
 
 
 def _site_key() -> bytes:
-    return PolicySigner(load_or_create_key(site_folder(os.environ) / "signing.key")).public_key
+    file = site_folder(os.environ) / "signing.key"
+    # Checked first: a key made here would have signed nothing, and the site would trust it from now on.
+    if not file.exists():
+        raise ConfigError(f"this site has no {file}", "give --key, the public key of the aggregator that signed")
+    return PolicySigner(load_or_create_key(file)).public_key
 
 
 def _from_hex(key: str) -> bytes:
-    try:
-        return bytes.fromhex(key)
-    except ValueError as error:
-        raise ConfigError(f"--key {key!r} is not hexadecimal", "give 64 hexadecimal digits") from error
+    if not re.fullmatch("[0-9a-fA-F]{64}", key):
+        raise ConfigError(f"--key {key!r} is not 32 bytes in hex", "give 64 hexadecimal digits")
+    return bytes.fromhex(key)
 
 
 def _summary(policy: Policy, signer: bytes) -> PolicySummary:

@@ -14,7 +14,7 @@ from cluster.cli.output import log
 from cluster.cli.report import show
 from cluster.config import load_config
 from cluster.run_folder import RunFolder, fresh_name
-from cluster.session import run_fleet
+from cluster.session import check_complete, run_fleet
 from quasim.errors import ConfigError
 from quasim.machine import usable_cores
 
@@ -53,4 +53,6 @@ def run(
     # Imported here: Ray takes a second to load, and `quasim --help` should not wait for it.
     from cluster.ray_session import local_cluster
 
-    show(run_fleet(settings, folder, local_cluster(len(usable_cores())), remarks.print), json)
+    report = run_fleet(settings, folder, local_cluster(len(usable_cores())), remarks.print)
+    show(report, json)
+    check_complete(report, folder)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -22,18 +25,20 @@ from quasim.targets.spec import CSpec, Recording, ReplaySpec, TargetSpec
 from quasim.trial import Problem, Trial
 from quasim.tune import TuneResult
 from quasim.tune import tune as run_tuning
-from storage.files import write_atomic
+from storage.files import storage_errors, write_atomic
 
 
 class TuneReport(msgspec.Struct, frozen=True):
     """What `quasim tune --json` prints.
 
     Attributes:
+        space: digest of the search space.
         standing: the best genome against its rivals; None on a replayed device.
     """
 
     problem: Problem
     target: str
+    space: str
     strategy: str
     seed: int
     evaluations: int
@@ -58,16 +63,21 @@ def tune(
     """Tune one kernel at one shape on this machine, and compare it with default, baseline and library."""
     if strategy_name not in strategies():
         raise UnknownNameError(f"unknown strategy {strategy_name!r}", f"use one of {', '.join(strategies())}")
-    spec: TargetSpec = CSpec(threads) if target == "c" else ReplaySpec((Recording(target),))
+    if out is not None:
+        _check_writable(out)
+    spec = _spec(target, threads)
     device = spec.open()
     try:
         problem = _problem(spec, kernel, shape)
-        result, stands = _tune(device, problem, strategy(strategy_name, device.space(problem), seed), budget, resume)
+        space = device.space(problem)
+        earlier = () if resume is None else _earlier(resume, problem, device.name, space.digest)
+        result, stands = _tune(device, problem, strategy(strategy_name, space, seed), budget, earlier)
     finally:
         device.close()
     report = TuneReport(
         problem=problem,
         target=device.name,
+        space=space.digest,
         strategy=strategy_name,
         seed=seed,
         evaluations=result.evaluations,
@@ -76,10 +86,27 @@ def tune(
         standing=stands,
         trials=result.trials,
     )
+    # Printed first: should the disk be full by now, the answer is not lost.
+    _print(report, json)
     if out is not None:
         write_atomic(out, to_json(report))
         log().print(f"report written to {out}")
-    _print(report, json)
+
+
+def _check_writable(out: Path) -> None:
+    # Tried rather than asked: access bits say nothing of a read-only or a vanished file system.
+    with storage_errors("write", out):
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=out.parent).close()
+
+
+def _spec(target: str, threads: int | None) -> TargetSpec:
+    if target == "c":
+        return CSpec(threads)
+    if os.sep in target or target.endswith((".json", ".json.gz")) or Path(target).exists():
+        return ReplaySpec((Recording(target),))
+    raise UnknownNameError(f"unknown target {target!r}", "give c, or the path of a recording")
 
 
 def _problem(spec: TargetSpec, kernel: str, shape: str | None) -> Problem:
@@ -95,33 +122,35 @@ def _problem(spec: TargetSpec, kernel: str, shape: str | None) -> Problem:
 
 
 def _tune(
-    device: Target, problem: Problem, search: Strategy, budget: int, resume: Path | None
+    device: Target, problem: Problem, search: Strategy, budget: int, earlier: tuple[Trial, ...]
 ) -> tuple[TuneResult, Standing | None]:
-    earlier = _earlier(resume, problem)
     search.tell(earlier)
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=log()) as progress:
         bar = progress.add_task(str(problem), total=budget, completed=len(earlier))
-        result = run_tuning(
-            device, problem, search, max(1, budget - len(earlier)), on_trial=lambda _: progress.advance(bar)
-        )
+        rest = max(0, budget - len(earlier))
+        result = run_tuning(device, problem, search, rest, on_trial=lambda _: progress.advance(bar))
     result = msgspec.structs.replace(result, trials=(*earlier, *result.trials))
     if result.best is None or not isinstance(device, Contestable):
         return result, None
     return result, standing(device, problem, result.best.genome)
 
 
-def _earlier(resume: Path | None, problem: Problem) -> tuple[Trial, ...]:
-    if resume is None:
-        return ()
+def _earlier(resume: Path, problem: Problem, target: str, space: str) -> tuple[Trial, ...]:
     try:
         earlier = from_json(resume.read_bytes(), TuneReport, str(resume))
     except OSError as error:
         raise ConfigError(
             f"--resume {resume} cannot be read: {error.strerror}", "give a file that --out wrote"
         ) from error
-    if earlier.problem != problem:
+    if (earlier.problem, earlier.target) != (problem, target):
         raise ConfigError(
-            f"{resume} is about {earlier.problem}, not {problem}", "resume with the same kernel and shape"
+            f"--resume {resume} is about {earlier.problem} on {earlier.target}, not {problem} on {target}",
+            "resume with the same kernel, shape and target",
+        )
+    if earlier.space != space:
+        raise ConfigError(
+            f"--resume {resume} searched another space ({earlier.space:.12}, not {space:.12})",
+            "resume on the same machine with the same --threads, or begin anew",
         )
     return earlier.trials
 

@@ -6,7 +6,6 @@ Division and remainder are only ever applied to values that are not negative, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,17 +93,6 @@ def round_down(value: Index, step: int) -> Index:
 def round_up(value: Index, step: int) -> Index:
     """The smallest multiple of ``step`` from ``value`` on, which is not negative."""
     return (value + (step - 1)) // step * step
-
-
-def evaluate(index: Index, values: Mapping[str, int]) -> int:
-    """The number that an expression stands for; ``ToAligned`` has none, as it depends on an address."""
-    if isinstance(index, Num):
-        return index.value
-    if isinstance(index, Sym):
-        return values[index.name]
-    if isinstance(index, Arith):
-        return _apply(index.op, evaluate(index.left, values), evaluate(index.right, values))
-    raise TypeError(f"{index} has no value apart from an address")
 
 
 def _fold(op: ArithOp, left: Index | int, right: Index | int) -> Index:

@@ -6,15 +6,24 @@ from pathlib import Path
 
 import msgspec
 
+from quasim.errors import ConfigError
 from quasim.targets.c.device import CTarget
 from quasim.targets.replay import ReplayTarget
 from quasim.trial import Problem
 
 
 class CSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c", tag_field="kind"):
-    """Compiled C on this host's CPU; ``threads`` None: every core that the process may use."""
+    """Compiled C on this host's CPU; ``threads`` None: every core that the process may use.
+
+    Raises:
+        ConfigError: threads below 1.
+    """
 
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads={self.threads} is too small", "give 1 or more, or null for every usable core")
 
     def open(self) -> CTarget:
         """The target, ready to measure.

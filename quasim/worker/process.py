@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def _spawn(threads: int, memory_bytes: int) -> tuple[subprocess.Popen[bytes], in
             [sys.executable, "-m", "quasim.worker", str(watched), str(memory_bytes)],
             bufsize=0,
             cwd=ROOT,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            env={**_without_secrets(os.environ), **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             pass_fds=(watched,),
             start_new_session=True,
             stdin=subprocess.PIPE,
@@ -184,6 +185,11 @@ def _spawn(threads: int, memory_bytes: int) -> tuple[subprocess.Popen[bytes], in
     finally:
         os.close(watched)
     return process, lifeline
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a worker may see: variants run there, and have no business with the cluster's token."""
+    return {name: value for name, value in environment.items() if not name.startswith("RAY_AUTH_TOKEN")}
 
 
 class _Reader:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from actors.aggregator import Aggregator, AggregatorSpec, RoundStep
-from actors.node_agent import NodeAgent, NodeSpec
+from actors.node_agent import NodeAgent, NodeSpec, fingerprint
 from aggregation.catalogue import Catalogue
 from aggregation.signing import inspect
 from quasim.errors import StorageError
-from storage.segments import Ack, InUseError, Refusal
+from storage.keys import load_or_create_key
+from storage.ownership import InUseError
+from storage.segments import Ack, Refusal
 from tests.actors.bench_device import PROBLEM, SPACE, TableDevice
 
 CATALOGUE = Catalogue.of({("table", PROBLEM): SPACE})
@@ -52,6 +54,7 @@ def node(tmp_path: Path, name: str, key: bytes) -> NodeAgent:
             federation="lab",
             trusted_key=key,
             site_key=tmp_path / "site.key",
+            site_fingerprint=fingerprint(load_or_create_key(tmp_path / "site.key")),
             dictionary=tmp_path / "ids",
             problems=(PROBLEM,),
             strategy="evolution",
@@ -204,3 +207,51 @@ def test_an_aggregator_waits_for_a_predecessor_that_is_about_to_end(tmp_path: Pa
     threading.Timer(0.3, aggregator.close).start()
     successor = Aggregator(spec(tmp_path))
     successor.close()
+
+
+def test_answers_repeated_after_a_restart_still_end_the_round(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        made = Aggregator(spec(tmp_path))
+        nodes = {"node-0": node(tmp_path, "node-0", await made.public_key())}
+        opened = await made.open_round(0, ["node-0"])
+        answers = [(n, a) for n, m in opened.messages for a in nodes[n].answer(m, CATALOGUE.to_bytes())]
+        first = await made.answer(answers)
+        made.close()
+        again = Aggregator(spec(tmp_path))
+        repeated = await again.answer(answers)
+        assert not repeated.over
+        assert (await again.deadline()).policy == first.policy
+        again.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_round_lost_in_a_restart_is_abandoned_and_opened_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        made = Aggregator(spec(tmp_path))
+        nodes = {"node-0": node(tmp_path, "node-0", await made.public_key())}
+        await made.open_round(0, ["node-0"])
+        made.close()
+        again = Aggregator(spec(tmp_path))
+        assert (await again.deadline()).over
+        assert (await run_round(again, nodes, 0)).policy is not None
+        again.close()
+
+    asyncio.run(scenario())
+
+
+def test_many_small_segments_are_merged_and_no_row_is_lost(
+    tmp_path: Path, aggregator: Aggregator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.aggregator.COMPACT_AT", 3)
+
+    async def scenario() -> None:
+        key = await aggregator.public_key()
+        for name in (f"node-{n}" for n in range(5)):
+            node(tmp_path, name, key)
+            await aggregator.submit(spooled(tmp_path, name))
+        store = (await aggregator.snapshot()).store
+        assert store.rows == 20
+        assert store.segments < 5
+
+    asyncio.run(scenario())

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from actors.node_agent import NodeAgent, NodeSpec
+from actors.node_agent import NodeAgent, NodeSpec, fingerprint
 from aggregation.catalogue import Catalogue
 from aggregation.distill import refine
 from aggregation.signing import PolicySigner
-from quasim.errors import DataError
+from quasim.errors import DataError, TrustError
+from storage.keys import load_or_create_key
+from storage.ownership import InUseError
 from storage.segments import Ack, Refusal, SegmentStore
 from tests.actors.bench_device import PROBLEM, SPACE, TableDevice
 
@@ -44,6 +47,7 @@ def spec(tmp_path: Path) -> NodeSpec:
         federation="lab",
         trusted_key=SIGNER.public_key,
         site_key=tmp_path / "site.key",
+        site_fingerprint=fingerprint(load_or_create_key(tmp_path / "site.key")),
         dictionary=tmp_path / "ids",
         problems=(PROBLEM,),
         strategy="evolution",
@@ -107,6 +111,7 @@ def test_a_finished_cycle_asked_again_answers_with_its_record(tmp_path: Path, li
     node = agent(tmp_path, link)
     first = node.run_cycle(0, None)
     assert node.run_cycle(0, None) == first
+    node.close()
     assert agent(tmp_path, link).run_cycle(0, None) == first
     assert link.store.rows == 4
 
@@ -123,6 +128,7 @@ def test_a_node_that_died_before_its_commit_repeats_the_cycle_alike(
     monkeypatch.setattr(node, "_save", die)
     with pytest.raises(KeyboardInterrupt):
         node.run_cycle(1, None)
+    node.close()
     reborn = agent(tmp_path, link)
     record = reborn.run_cycle(1, None)
     assert len(record.stages()) == 6
@@ -134,6 +140,7 @@ def test_a_node_that_died_after_its_commit_sends_what_it_had_spooled(tmp_path: P
     link.up = False
     node.run_cycle(0, None)
     link.up = True
+    node.close()
     reborn = agent(tmp_path, link)
     reborn.flush()
     assert link.store.rows == reborn.snapshot().sent == 4
@@ -172,7 +179,9 @@ def test_a_refused_batch_is_set_aside_and_counted(tmp_path: Path, link: StoreLin
 
 
 def test_a_damaged_state_is_named(tmp_path: Path, link: StoreLink) -> None:
-    agent(tmp_path, link).run_cycle(0, None)
+    node = agent(tmp_path, link)
+    node.run_cycle(0, None)
+    node.close()
     (tmp_path / "node-0" / "state.json").write_bytes(b"{}")
     with pytest.raises(DataError, match=r"state\.json"):
         agent(tmp_path, link)
@@ -182,3 +191,41 @@ def test_keys_are_for_their_owner_only(tmp_path: Path, link: StoreLink) -> None:
     agent(tmp_path, link).run_cycle(0, None)
     assert (tmp_path / "site.key").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "ids").stat().st_mode & 0o077 == 0
+
+
+def test_two_agents_never_own_one_folder(tmp_path: Path, link: StoreLink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.node_agent.HANDOVER_S", 0.2)
+    first = agent(tmp_path, link)
+    with pytest.raises(InUseError):
+        agent(tmp_path, link)
+    first.close()
+    agent(tmp_path, link).close()
+
+
+def test_a_failed_cycle_leaves_the_node_where_it_was(
+    tmp_path: Path, link: StoreLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = agent(tmp_path, link)
+    node.run_cycle(0, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(TableDevice, "evaluate", lambda *_: (_ for _ in ()).throw(OSError("device lost")))
+        with pytest.raises(OSError, match="device lost"):
+            node.run_cycle(1, None)
+    node.run_cycle(2, None)
+    assert link.store.rows == node.snapshot().sent == 10
+
+
+def test_a_restored_node_tells_its_device_the_cycle(tmp_path: Path, link: StoreLink) -> None:
+    node = agent(tmp_path, link)
+    for cycle in range(3):
+        node.run_cycle(cycle, None)
+    node.close()
+    device = TableDevice(change_at=2)
+    NodeAgent(spec(tmp_path), device, link).close()
+    assert device.changed
+
+
+def test_a_machine_with_another_site_key_is_refused(tmp_path: Path, link: StoreLink) -> None:
+    other = msgspec.structs.replace(spec(tmp_path), site_fingerprint="0" * 32)
+    with pytest.raises(TrustError, match=r"site\.key"):
+        NodeAgent(other, TableDevice(), link)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ from aggregation.signing import PolicySigner
 from cluster.cli import main
 from cluster.run_folder import RunFolder
 from quasim.errors import ExitCode
+from quasim.targets.replay import ReplayTarget
+from storage.keys import load_or_create_key
 from tests.actors.test_node_agent import envelope
 
 
@@ -94,6 +98,7 @@ def test_kernel_show_prints_the_source_of_a_genome(command: Command) -> None:
         (("kernel", "show", "matmul", "--shape", "m=1,n=1,k=1", "--genome", "magic=1"), "magic"),
         (("tune", "matmul"), "--shape"),
         (("tune", "matmul", "--shape", "m=1,n=1,k=1", "--strategy", "magic"), "magic"),
+        (("tune", "matmul", "--shape", "m=1,n=1,k=1", "--target", "cuda"), "give c, or the path of a recording"),
         (("evolve", "init", "--kernel", "nothing"), "nothing"),
         (("run", "nowhere.yaml"), "nowhere.yaml"),
     ],
@@ -116,10 +121,13 @@ def test_evolve_init_is_reproducible_and_written_to_a_file(command: Command, tmp
 def test_tune_on_a_recording_finds_its_optimum_and_says_what_was_not_measured(
     command: Command, recorded_space: Path
 ) -> None:
-    found = command.json("tune", "matmul", "--target", str(recorded_space), "--budget", "240")
+    recording = ReplayTarget("replay", [(0, recorded_space)])
+    assert recording.space(recording.problem).size == 240
+    found = command.json("tune", "matmul", "--target", str(recorded_space), "--budget", "80")
     best = found["best"]
     assert isinstance(best, dict)
-    assert found["evaluations"] == 240
+    assert found["evaluations"] == 80
+    assert best["timing"]["median_ns"] <= 1.05 * recording.optimum_ns()
     assert best["energy_j"] is None
     assert best["energy_source"] == "unmetered"
     assert found["standing"] is None
@@ -136,6 +144,61 @@ def test_tune_resumes_from_its_file(command: Command, recorded_space: Path, tmp_
     assert isinstance(trials, list)
     assert trials[:16] == json.loads(first.read_text())["trials"]
     assert len({json.dumps(trial["genome"]) for trial in trials}) == 24
+
+
+def test_a_resumed_budget_that_is_used_up_measures_nothing_new(
+    command: Command, recorded_space: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first.json"
+    whole = command.json("tune", "matmul", "--target", str(recorded_space), "--budget", "16", "--out", str(first))
+    for budget in ("16", "4"):
+        resumed = ("--budget", budget, "--resume", str(first))
+        assert command.json("tune", "matmul", "--target", str(recorded_space), *resumed) == whole
+
+
+@pytest.mark.parametrize("changed", [{"target": "c"}, {"space": "0" * 64}])
+def test_tune_resumes_only_the_same_target_and_space(
+    command: Command, recorded_space: Path, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    first = tmp_path / "first.json"
+    recording = ("--target", str(recorded_space))
+    command("tune", "matmul", *recording, "--budget", "8", "--out", str(first))
+    first.write_text(json.dumps(json.loads(first.read_text()) | changed))
+    assert "--resume" in command.fails(ExitCode.CONFIG, "tune", "matmul", *recording, "--resume", str(first))
+
+
+@pytest.mark.parametrize("out", ["nowhere/report.json", "file/report.json", "."])
+def test_where_the_report_cannot_be_written_nothing_is_measured(
+    command: Command, recorded_space: Path, tmp_path: Path, out: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    # A progress bar on stderr would tell that tuning began.
+    said = command.fails(
+        ExitCode.STORAGE, "tune", "matmul", "--target", str(recorded_space), "--out", str(tmp_path / out)
+    )
+    assert str(tmp_path / out) in said
+
+
+def test_a_disk_that_fills_while_tuning_loses_no_result(command: Command, recorded_space: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        code, printed, said = command(
+            "tune", "matmul", "--target", str(recorded_space), "--budget", "8", "--out", str(out), "--json"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == ExitCode.STORAGE
+    assert str(out) in said
+    assert json.loads(printed)["evaluations"] == 8
+    assert not out.exists()
+
+
+def test_ctrl_c_exits_as_interrupted(command: Command, recorded_space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReplayTarget, "evaluate", lambda *_: signal.raise_signal(signal.SIGINT))
+    code, out, _ = command("tune", "matmul", "--target", str(recorded_space))
+    assert (code, out) == (ExitCode.INTERRUPTED, "")
 
 
 def test_tune_refuses_a_recording_of_another_kernel(command: Command, recorded_space: Path) -> None:
@@ -201,11 +264,25 @@ def test_policy_show_and_verify(command: Command, tmp_path: Path) -> None:
     assert "policy 2" in command("policy", "show", str(file))[1]
     for wrong in (("--key", "00" * 32), ("--key", key, "--federation", "other"), ("--key", key, "--newer-than", "2")):
         command.fails(ExitCode.UNTRUSTED, "policy", "verify", str(file), *wrong)
-    command.fails(ExitCode.CONFIG, "policy", "verify", str(file), "--key", "zz")
-    command.fails(ExitCode.UNTRUSTED, "policy", "verify", str(file))
+    for malformed in ("zz" * 32, "ab", key + "00", ""):
+        command.fails(ExitCode.CONFIG, "policy", "verify", str(file), "--key", malformed)
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
     command.fails(ExitCode.UNTRUSTED, "policy", "show", str(file))
     command.fails(ExitCode.STORAGE, "policy", "show", str(tmp_path / "nowhere"))
+
+
+def test_policy_verify_trusts_the_sites_own_key_and_makes_none(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, file = tmp_path / "home", tmp_path / "policy"
+    monkeypatch.setenv("QUASIM_HOME", str(home))
+    file.write_bytes(envelope(version=2))
+    assert "give --key" in command.fails(ExitCode.CONFIG, "policy", "verify", str(file))
+    assert not home.exists()
+    load_or_create_key(home / "signing.key")
+    command.fails(ExitCode.UNTRUSTED, "policy", "verify", str(file))
+    (home / "signing.key").write_bytes(bytes(32))
+    assert command.json("policy", "verify", str(file))["version"] == 2
 
 
 def test_the_engine_imports_neither_ray_nor_torch_nor_pyarrow() -> None:

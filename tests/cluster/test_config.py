@@ -87,6 +87,11 @@ def test_bad_problems_are_named(tmp_path: Path, problems: str, says: str) -> Non
     assert says in failure(tmp_path, f"target: {{kind: c}}\nproblems: {problems}\n")
 
 
+@pytest.mark.parametrize("threads", [0, -2])
+def test_threads_below_one_are_refused(tmp_path: Path, threads: int) -> None:
+    assert f"threads={threads}" in failure(tmp_path, GOOD.replace("threads: 2", f"threads: {threads}"))
+
+
 @pytest.mark.parametrize("target", ["{kind: tpu}", "{kind: c, speed: 9}", "3", "{kind: replay, recordings: []}"])
 def test_bad_targets_are_refused(tmp_path: Path, target: str) -> None:
     failure(tmp_path, f"target: {target}\n")

@@ -80,14 +80,19 @@ def test_a_submitted_job_runs_a_fleet_and_prints_its_report(
         f"target: {{kind: replay, recordings: [{{path: {recorded_space}}}]}}\nagents: 2\ncycles: 2\nevaluations: 5\n"
     )
     command = ["ray", "job", "submit", "--working-dir", str(ROOT), "--"]
-    job = subprocess.run(
-        [*command, "python", "-m", "cluster.job", str(tmp_path / "fleet.yaml")],
-        env={**environment, "RAY_ADDRESS": head},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    for _ in range(30):
+        job = subprocess.run(
+            [*command, "python", "-m", "cluster.job", str(tmp_path / "fleet.yaml")],
+            env={**environment, "RAY_ADDRESS": head},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        # A head says that it is up before the agent that takes jobs is.
+        if "No available agent" not in job.stderr:
+            break
+        time.sleep(1)
     assert job.returncode == 0, job.stdout + job.stderr
     [line] = re.findall(r"^\{.*\}$", job.stdout, re.MULTILINE)
     fleet = json.loads(line)["fleet"]

@@ -157,7 +157,17 @@ def test_where_the_playoff_fails_the_fastest_known_stands() -> None:
     assert result.best.time_ns == min(trial.time_ns for trial in result.trials)
 
 
-@pytest.mark.parametrize(("budget", "playoff_size"), [(0, 5), (5, 0)])
-def test_a_budget_of_nothing_is_refused(budget: int, playoff_size: int) -> None:
+def test_with_the_budget_used_up_only_the_playoff_is_held() -> None:
+    before = tune(TableTarget(), PROBLEM, InOrder(), 15)
+    target, again = TableTarget(), InOrder()
+    again.tell(before.trials)
+    result = tune(target, PROBLEM, again, 0)
+    assert (result.trials, again.batches) == ((), [])
+    assert len(target.playoffs) == 1
+    assert result.best == before.best
+
+
+@pytest.mark.parametrize(("budget", "playoff_size"), [(-1, 5), (5, 0)])
+def test_a_negative_budget_and_an_empty_playoff_are_refused(budget: int, playoff_size: int) -> None:
     with pytest.raises(ConfigError):
         tune(TableTarget(), PROBLEM, InOrder(), budget, playoff_size=playoff_size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import numpy as np
 
@@ -182,7 +181,7 @@ class Printer:
         return f"{'stream' if put.stream else 'store'}{put.lanes}({address}, {value})"
 
 
-def _type(local: Local) -> Literal["float"] | str:
+def _type(local: Local) -> str:
     return "float" if local.lanes == 1 else f"v{local.lanes}"
 
 

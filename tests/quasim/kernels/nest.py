@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
-from quasim.kernels.index import Arith, Index, Num, Sym, ToAligned, evaluate, extent_name
+from quasim.kernels.index import Arith, ArithOp, Index, Num, Sym, ToAligned, extent_name
 from quasim.kernels.ir import Axis, Kernel, Load, Role, Store
 from quasim.kernels.lowered import (
     Apply,
@@ -33,6 +34,15 @@ from quasim.kernels.walk import walk
 
 T = TypeVar("T")
 Env = dict[str, int]
+OPS: dict[ArithOp, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.floordiv,
+    "%": operator.mod,
+    "min": min,
+    "max": max,
+}
 Element = tuple[str, tuple[int, ...]]
 
 
@@ -95,7 +105,9 @@ class _Run:
     def __init__(self, lowered: Lowered, extents: Env, head: int) -> None:
         self.extents = extents
         self.head = head
-        self.sizes = {name: tuple(evaluate(size, extents) for size in shape) for name, shape in lowered.shapes.items()}
+        self.sizes = {
+            name: tuple(self.number(size, extents) for size in shape) for name, shape in lowered.shapes.items()
+        }
         self.outside: set[Element] = set()
         self.stored: Counter[Element] = Counter()
 
@@ -119,9 +131,13 @@ class _Run:
         if isinstance(index, ToAligned):
             return min(self.head, index.lanes - 1)
         if isinstance(index, Arith):
-            left, right = Num(self.number(index.left, env)), Num(self.number(index.right, env))
-            return evaluate(Arith(index.op, left, right), {})
-        return env[index.name] if isinstance(index, Sym) else evaluate(index, env)
+            left, right = self.number(index.left, env), self.number(index.right, env)
+            assert index.op not in ("/", "%") or left >= 0, "C and mathematics differ here"
+            return OPS[index.op](left, right)
+        if isinstance(index, Num):
+            return index.value
+        assert isinstance(index, Sym)
+        return env[index.name]
 
     def holds(self, compare: Compare, env: Env) -> bool:
         left, right = self.number(compare.left, env), self.number(compare.right, env)
