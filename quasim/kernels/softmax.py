@@ -1,4 +1,8 @@
-"""Family ``softmax``: the stable softmax of every row, in float32."""
+"""Family ``softmax``: the stable softmax of every row, in float32.
+
+The row's sum is inverted once: a division an element costs a third of the time of everything else together, and a second
+rounding is lost in the error of exp. The sum is at least exp(0) = 1, so its inverse is never out of range.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 
 from quasim.kernels._base import Arrays, CostFacts, Reference
 from quasim.kernels.cost import cost_facts
-from quasim.kernels.ir import Affine, Axis, Dim, Kernel, Load, Map, Reduce, Role, Set, Store, Tensor, Var
+from quasim.kernels.ir import Affine, Axis, Const, Dim, Kernel, Load, Map, Reduce, Role, Set, Store, Tensor, Var
 from quasim.trial import Problem
 
 ROWS = Dim("rows", 1, 1 << 20)
@@ -27,7 +31,7 @@ def _kernel() -> Kernel:
         Set(top, Reduce("max", x, over=c)),
         Set(e, Map("exp", (Map("sub", (x, top)),))),
         Set(total, Reduce("sum", e, over=c)),
-        Store(Y, at, Map("div", (e, total)), guard=(r, c)),
+        Store(Y, at, Map("mul", (e, Map("div", (Const(1.0), total)))), guard=(r, c)),
     )
     return Kernel("softmax", (ROWS, COLS), (X, Y), grid=(r,), body=body)
 
@@ -67,5 +71,5 @@ class Softmax:
         return True
 
     def cost(self, problem: Problem) -> CostFacts:
-        """5 flops (max, sub, exp, sum, div) and 8 bytes an element, as the IR says."""
+        """5 flops (max, sub, exp, sum, mul) and 8 bytes an element, and a division a row, as the IR says."""
         return cost_facts(self.kernel, problem.dims)
