@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 
 import msgspec
 
 from actors.node_loop import CycleRecord
-from quasim.trial import Problem
+from quasim.trial import Genome, Problem
 from storage.schemas import Stage
 
 CLOSE = 1.05
-"""A node has arrived when it measured a time that cannot be told from one within 5 % of the fleet's best: when its
-95 % interval reaches down to there. One window of a shared machine is off by more than that often enough."""
+"""A node has arrived when it measured a genome that is within 5 % of the fleet's winner."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """Evaluations until a node came within 5 % of the fleet's best.
+    """Evaluations until a node had a genome within 5 % of the fleet's winner.
 
     Attributes:
         evaluations: new genomes measured up to and including the first close one; None: it never came close.
@@ -81,29 +81,49 @@ def status_counts(records: Iterable[CycleRecord], problem: Problem) -> dict[str,
     return dict(sorted(counts.items()))
 
 
-def arrivals(records: Sequence[CycleRecord], best_ns: dict[Problem, float], joined_at: int) -> list[Arrival]:
-    """When each node came close to the fleet's best of each problem.
+def arrivals(records: Sequence[CycleRecord], winners: Mapping[Problem, Genome], joined_at: int) -> list[Arrival]:
+    """When each node first measured a genome as good as the fleet's winner of each problem.
+
+    How good a genome is, is the median of all that the fleet measured of it since the device last changed: one window
+    on a shared machine is off by more than the 5 % that are asked for.
 
     Args:
         records: of all nodes.
-        best_ns: the fleet's best time of each problem.
+        winners: of the final playoffs.
         joined_at: nodes whose first cycle is this or later count as late.
     """
     found = []
-    for node in sorted({record.node for record in records}):
-        own = sorted((r for r in records if r.node == node), key=lambda r: r.cycle)
-        for problem, best in sorted(best_ns.items()):
-            lows = [
-                trial.timing.low_ns if trial.timing else math.inf
-                for record in own
-                for part in record.problems
-                if part.problem == problem
-                for trial in part.searched
-            ]
-            close = next((i for i, low_ns in enumerate(lows, 1) if low_ns <= CLOSE * best), None)
-            late = own[0].cycle >= joined_at > 0
-            found.append(Arrival(node, str(problem), late, close, len(lows)))
+    first_cycles: dict[str, int] = {}
+    for record in records:
+        first_cycles[record.node] = min(record.cycle, first_cycles.get(record.node, record.cycle))
+    for problem, winner in sorted(winners.items()):
+        times_ns = _times_by_genome(records, problem)
+        limit_ns = CLOSE * times_ns.get(winner, math.inf)
+        for node in sorted(first_cycles):
+            searched = _searched(records, node, problem)
+            close = (i for i, genome in enumerate(searched, 1) if times_ns.get(genome, math.inf) <= limit_ns)
+            late = first_cycles[node] >= joined_at > 0
+            found.append(Arrival(node, str(problem), late, next(close, None), len(searched)))
     return found
+
+
+def _searched(records: Sequence[CycleRecord], node: str, problem: Problem) -> list[Genome]:
+    """Genomes that a node searched, in order."""
+    own = sorted((record for record in records if record.node == node), key=lambda record: record.cycle)
+    parts = (part for record in own for part in record.problems if part.problem == problem)
+    return [trial.genome for part in parts for trial in part.searched]
+
+
+def _times_by_genome(records: Sequence[CycleRecord], problem: Problem) -> dict[Genome, float]:
+    """Median time in ns of each genome over all nodes, from the cycle on in which a node last found its device changed."""
+    parts = [(record.cycle, part) for record in records for part in record.problems if part.problem == problem]
+    since = max((cycle for cycle, part in parts if part.drifted), default=0)
+    times: dict[Genome, list[float]] = {}
+    for cycle, part in parts:
+        if cycle >= since:
+            for trial in (*part.rechecked, *part.searched):
+                times.setdefault(trial.genome, []).append(trial.time_ns)
+    return {genome: median(found) for genome, found in times.items()}
 
 
 def evaluations(records: Iterable[CycleRecord], problem: Problem) -> int:

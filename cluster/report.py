@@ -70,7 +70,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class LateJoiner(msgspec.Struct, frozen=True):
-    """What joining late gained on one problem: evaluations until within 5 % of the fleet's best.
+    """What joining late gained on one problem: evaluations until a genome within 5 % of the fleet's winner.
 
     Attributes:
         late: median over the late nodes; first: over those that started the fleet. None: some never came close, so
@@ -128,7 +128,7 @@ def build_report(folder: RunFolder) -> Report:
         KernelReport(problem, fastest(finals), standing, evaluations(records, problem), status_counts(records, problem))
         for problem, finals, standing in zip(end.problems, end.finals, end.standings, strict=True)
     )
-    found = arrivals(records, {k.problem: k.best.time_ns for k in kernels if k.best}, config.joins_at)
+    found = arrivals(records, {k.problem: k.best.genome for k in kernels if k.best}, config.joins_at)
     fleet = FleetReport(
         cycles=len(cycles),
         policy_versions=max((cycle.round.policy_version for cycle in cycles), default=0),

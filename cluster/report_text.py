@@ -127,7 +127,7 @@ def _late(fleet: FleetReport) -> Table:
         "problem",
         "late joiner",
         "first nodes",
-        title="Evaluations until a time whose 95 % interval reaches within 5 % of the fleet's best (median over nodes)",
+        title="Evaluations until a genome within 5 % of the fleet's winner (median over nodes)",
     )
     table.title_justify = "left"
     for gain in fleet.late_joiner:

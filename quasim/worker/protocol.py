@@ -59,7 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     """
 
     rounds: int = 1
-    window_ns: int = 60_000_000
+    window_ns: int = 40_000_000
     min_samples: int = 7
     max_samples: int = 2000
     cap_ns: int = 1_000_000_000
