@@ -115,7 +115,7 @@ def _searched(records: Sequence[CycleRecord], node: str, problem: Problem) -> li
 
 
 def _times_by_genome(records: Sequence[CycleRecord], problem: Problem) -> dict[Genome, float]:
-    """Median time in ns of each genome over all nodes, from the cycle on in which a node last found its device changed."""
+    """Median time in ns of each genome over all nodes, since a node last found its device changed."""
     parts = [(record.cycle, part) for record in records for part in record.problems if part.problem == problem]
     since = max((cycle for cycle, part in parts if part.drifted), default=0)
     times: dict[Genome, list[float]] = {}

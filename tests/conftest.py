@@ -46,7 +46,7 @@ def ray_cluster() -> Iterator[None]:
     from cluster.ray_session import local_cluster
 
     with local_cluster(2):
-        started = [info.process for group in ray._private.worker._global_node.all_processes.values() for info in group]
+        started = [info.process for group in ray._private.worker._global_node.all_processes.values() for info in group]  # type: ignore[attr-defined]
         yield
     # Ray ends its processes without reaping them, and Python would warn of each.
     for process in started:

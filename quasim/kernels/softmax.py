@@ -1,7 +1,7 @@
 """Family ``softmax``: the stable softmax of every row, in float32.
 
-The row's sum is inverted once: a division an element costs a third of the time of everything else together, and a second
-rounding is lost in the error of exp. The sum is at least exp(0) = 1, so its inverse is never out of range.
+The row's sum is inverted once: a division for each element takes as long as half of its exp, and the second rounding
+is lost in the error of exp. The sum is at least exp(0) = 1, so its inverse is never out of range.
 """
 
 from __future__ import annotations

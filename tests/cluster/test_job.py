@@ -56,6 +56,9 @@ def head(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     command = [
         *("ray", "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=2"),
         *(f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={folder / 'ray'}"),
+        # By default every Ray of a machine wants the same ports for these, and another may be running.
+        *(f"--{name}-port={free_port()}" for name in ("dashboard-agent-listen", "dashboard-agent-grpc")),
+        *(f"--{name}-port={free_port()}" for name in ("metrics-export", "runtime-env-agent")),
     ]
     said = folder / "head.log"
     with said.open("wb") as log:
@@ -80,7 +83,7 @@ def test_a_submitted_job_runs_a_fleet_and_prints_its_report(
         f"target: {{kind: replay, recordings: [{{path: {recorded_space}}}]}}\nagents: 2\ncycles: 2\nevaluations: 5\n"
     )
     command = ["ray", "job", "submit", "--working-dir", str(ROOT), "--"]
-    for _ in range(30):
+    for _ in range(10):
         job = subprocess.run(
             [*command, "python", "-m", "cluster.job", str(tmp_path / "fleet.yaml")],
             env={**environment, "RAY_ADDRESS": head},
