@@ -91,6 +91,18 @@ class NodeSnapshot(msgspec.Struct, frozen=True):
     refused: int
 
 
+def drive(loop: NodeLoop, target: Target, cycle: int) -> CycleRecord:
+    """Run one cycle of a loop on a target: measure whatever it asks for, until it has finished."""
+    target.start_cycle(cycle)
+    events: list[Event] = [CycleStarted(cycle)]
+    while True:
+        for instruction in loop.handle(events.pop()):
+            if not isinstance(instruction, Measure):
+                return instruction.record
+            measure = target.playoff if instruction.playoff else target.evaluate
+            events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
+
+
 class NodeAgent:
     """One node of the fleet; a single caller at a time."""
 
@@ -147,9 +159,8 @@ class NodeAgent:
             return self._record
         if policy is not None:
             self.adopt(policy)
-        self._target.start_cycle(cycle)
         try:
-            record = self._drive(cycle)
+            record = drive(self._loop, self._target, cycle)
         except Exception:
             # Half a cycle counts for nothing; the next one starts from the last commit.
             self._restore()
@@ -220,15 +231,6 @@ class NodeAgent:
         """End the node's workers and give its folder back."""
         self._target.close()
         self._owned.close()
-
-    def _drive(self, cycle: int) -> CycleRecord:
-        events: list[Event] = [CycleStarted(cycle)]
-        while True:
-            for instruction in self._loop.handle(events.pop()):
-                if not isinstance(instruction, Measure):
-                    return instruction.record
-                measure = self._target.playoff if instruction.playoff else self._target.evaluate
-                events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
 
     def _commit(self, record: CycleRecord) -> None:
         """The batch, then the state that makes it count."""

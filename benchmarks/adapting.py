@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.node_loop import CycleStarted, Event, Measure, Measured, NodeLoop, Plan
+from actors.node_agent import drive
+from actors.node_loop import NodeLoop, Plan
 from aggregation.catalogue import Catalogue
 from aggregation.distill import local_update, refine
 from benchmarks.harness import Bar, Row, main, say
@@ -56,7 +57,7 @@ def selected(before: Path, after: Path, seed: int, searcher: str, evaluations: i
         for loop in loops:
             if policy is not None:
                 loop.adopt(policy)
-            _run_cycle(loop, target, cycle)
+            drive(loop, target, cycle)
         # What a round of plain sums gives, without the messages around it.
         sums = np.sum([local_update(catalogue, spaces, loop.all_known()) for loop in loops], axis=0)
         policy = refine(
@@ -66,15 +67,6 @@ def selected(before: Path, after: Path, seed: int, searcher: str, evaluations: i
         [chosen] = target.playoff(problem, [best.genome])
         ratios.append(chosen.time_ns / target.optimum_ns())
     return ratios
-
-
-def _run_cycle(loop: NodeLoop, target: ReplayTarget, cycle: int) -> None:
-    events: list[Event] = [CycleStarted(cycle)]
-    while events:
-        for instruction in loop.handle(events.pop()):
-            if isinstance(instruction, Measure):
-                measure = target.playoff if instruction.playoff else target.evaluate
-                events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
 
 
 def measure(_: argparse.Namespace | None = None) -> tuple[list[Row], list[Bar]]:

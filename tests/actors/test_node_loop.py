@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.node_loop import CycleRecord, CycleStarted, Event, Finish, Measure, Measured, NodeLoop, Plan
+from actors.node_agent import drive
+from actors.node_loop import CycleStarted, Measure, Measured, NodeLoop, Plan
 from aggregation.catalogue import Catalogue
 from aggregation.distill import local_update, refine
 from quasim.errors import DataError
@@ -18,17 +19,6 @@ def make_loop(seed: int = 1, evaluations: int = 5, name: str = "evolution") -> N
     return NodeLoop("node-0", "table", [Plan(PROBLEM, SPACE, strategy(name, SPACE, seed))], evaluations, recheck=2)
 
 
-def run_cycle(loop: NodeLoop, device: TableDevice, cycle: int) -> CycleRecord:
-    device.start_cycle(cycle)
-    events: list[Event] = [CycleStarted(cycle)]
-    while True:
-        for instruction in loop.handle(events.pop()):
-            if isinstance(instruction, Finish):
-                return instruction.record
-            measure = device.playoff if instruction.playoff else device.evaluate
-            events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
-
-
 def fleet_policy(trials: list[Trial]) -> Policy:
     catalogue = Catalogue.of(SPACES)
     vector = local_update(catalogue, SPACES, trials)
@@ -37,8 +27,8 @@ def fleet_policy(trials: list[Trial]) -> Policy:
 
 def test_first_cycle_searches_and_later_ones_recheck_the_elites_first() -> None:
     loop, device = make_loop(), TableDevice()
-    first = run_cycle(loop, device, 0)
-    second = run_cycle(loop, device, 1)
+    first = drive(loop, device, 0)
+    second = drive(loop, device, 1)
     assert first.problems[0].rechecked == ()
     assert len(first.problems[0].searched) == 5
     assert [t.genome for t in second.problems[0].rechecked] == [
@@ -50,24 +40,24 @@ def test_same_seed_and_same_times_give_the_same_records() -> None:
     runs = []
     for _ in range(2):
         loop, device = make_loop(), TableDevice()
-        runs.append([run_cycle(loop, device, cycle) for cycle in range(6)])
+        runs.append([drive(loop, device, cycle) for cycle in range(6)])
     assert runs[0] == runs[1]
 
 
 def test_a_restored_loop_goes_on_as_if_never_stopped() -> None:
     loop, device = make_loop(), TableDevice()
     for cycle in range(3):
-        run_cycle(loop, device, cycle)
+        drive(loop, device, cycle)
     saved = loop.state()
-    expected = [run_cycle(loop, device, cycle) for cycle in range(3, 6)]
+    expected = [drive(loop, device, cycle) for cycle in range(3, 6)]
     again = make_loop(seed=99)
     again.restore(saved)
-    assert [run_cycle(again, TableDevice(), cycle) for cycle in range(3, 6)] == expected
+    assert [drive(again, TableDevice(), cycle) for cycle in range(3, 6)] == expected
 
 
 def test_a_changed_device_is_noticed_and_the_new_optimum_found() -> None:
     loop, device = make_loop(evaluations=8), TableDevice(change_at=3)
-    records = [run_cycle(loop, device, cycle) for cycle in range(8)]
+    records = [drive(loop, device, cycle) for cycle in range(8)]
     assert [r.problems[0].drifted for r in records[:3]] == [False] * 3
     assert records[3].problems[0].drifted
     assert not any(r.problems[0].drifted for r in records[4:])
@@ -77,7 +67,7 @@ def test_a_changed_device_is_noticed_and_the_new_optimum_found() -> None:
 
 def test_failed_trials_are_kept_as_data_and_never_chosen() -> None:
     loop, device = make_loop(evaluations=40), TableDevice()
-    record = run_cycle(loop, device, 0)
+    record = drive(loop, device, 0)
     assert any(t.status is Status.CRASHED for t in record.problems[0].searched)
     assert record.problems[0].best is not None
     assert record.problems[0].best["tile"] != 16
@@ -85,18 +75,18 @@ def test_failed_trials_are_kept_as_data_and_never_chosen() -> None:
 
 def test_an_exhausted_space_finishes_its_cycles_without_new_genomes() -> None:
     loop, device = make_loop(evaluations=SPACE.size), TableDevice()
-    run_cycle(loop, device, 0)
-    assert run_cycle(loop, device, 1).problems[0].searched == ()
+    drive(loop, device, 0)
+    assert drive(loop, device, 1).problems[0].searched == ()
 
 
 def test_a_joining_node_tries_the_fleets_candidates_first() -> None:
     veteran, device = make_loop(evaluations=30), TableDevice()
-    run_cycle(veteran, device, 0)
+    drive(veteran, device, 0)
     policy = fleet_policy(veteran.all_known())
     joiner = make_loop(seed=7)
     joiner.cycle = 4
     joiner.adopt(policy)
-    record = run_cycle(joiner, device, 5)
+    record = drive(joiner, device, 5)
     best = min(true_ns(t.genome, False) for t in veteran.all_known() if t.status is Status.OK)
     assert record.problems[0].searched[0].time_ns == best
     assert record.policy_version == policy.version
@@ -104,12 +94,12 @@ def test_a_joining_node_tries_the_fleets_candidates_first() -> None:
 
 def test_a_node_with_trials_takes_one_candidate_and_searches_on() -> None:
     veteran, device = make_loop(evaluations=30), TableDevice()
-    run_cycle(veteran, device, 0)
+    drive(veteran, device, 0)
     other = make_loop(seed=5)
-    run_cycle(other, device, 0)
+    drive(other, device, 0)
     known = {t.genome for t in other.all_known()}
     other.adopt(fleet_policy(veteran.all_known()))
-    asked = [t.genome for t in run_cycle(other, device, 1).problems[0].searched]
+    asked = [t.genome for t in drive(other, device, 1).problems[0].searched]
     untried = [t.genome for t in veteran.best(PROBLEM, 40) if t.genome not in known]
     assert asked[0] == untried[0]
     assert len(asked) == 5
