@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import cluster  # noqa: F401  turns Ray's token authentication on, before any test imports Ray
 
 DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +26,32 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv(variable, str(folder / name))
         for variable in [name for name in os.environ if name in ("QUASIM_SEED", "QUASIM_CYCLES", "QUASIM_OUT")]:
             patch.delenv(variable)
+        before = set(ROOT.iterdir())
         yield
+        assert set(ROOT.iterdir()) <= before, "a test left files in the checkout"
+    assert _wait_for_none(str(folder).encode()) == {}, "a test left processes behind"
+
+
+def _wait_for_none(mark: bytes) -> dict[int, str]:
+    """Processes, orphans included, that inherited our folders in their environment and still live after a while."""
+    for _ in range(100):
+        found = dict(_processes(mark))
+        if not found:
+            break
+        time.sleep(0.1)
+    return found
+
+
+def _processes(mark: bytes) -> Iterator[tuple[int, str]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            # A process may end while we look, and those of other users are closed to us.
+            with suppress(OSError):
+                if mark in (entry / "environ").read_bytes():
+                    yield (
+                        int(entry.name),
+                        (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"),
+                    )
 
 
 @pytest.fixture(scope="session")

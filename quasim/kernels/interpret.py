@@ -250,7 +250,8 @@ class _Instance:
         dimension = x.axes.index(value.over)
         live = np.moveaxis(x.data, dimension, 0)[: self._live(value.over)]
         rest = tuple(axis for axis in x.axes if axis != value.over)
-        return _Tile(rest, np.asarray(live.sum(axis=0) if value.op == "sum" else live.max(axis=0)))
+        combined = live.sum(axis=0) if value.op == "sum" else np.fmax.reduce(live, axis=0, initial=-np.inf)
+        return _Tile(rest, np.asarray(combined))
 
     def _dot(self, value: Dot) -> _Tile:
         acc, live = self.vars[value.acc], self._live(value.over)

@@ -118,7 +118,7 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """Combine the live lanes of one axis. ``max`` passes NaN on."""
+    """Combine the live lanes of one axis. ``max`` skips NaN, which a sum carries; of NaN alone it is −∞."""
 
     op: ReduceOp
     x: Value

@@ -59,11 +59,15 @@ class Spread:
     lanes: int
 
 
+LoweredOp = MapOp | Literal["larger"]
+"""Operations of the IR, and those that a lowering needs besides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """An elementwise operation. ``max`` is NaN where any argument is."""
+    """An elementwise operation. ``max`` is NaN where either is; ``larger`` is the second where they are unordered."""
 
-    op: MapOp
+    op: LoweredOp
     args: tuple[Operand, ...]
     lanes: int
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from quasim.errors import SpaceError
 from quasim.kernels.index import Index, least
-from quasim.kernels.ir import Load, Map, MapOp, Reduce, ReduceOp, Store, Value
+from quasim.kernels.ir import Load, Map, Reduce, ReduceOp, Store, Value
 from quasim.kernels.lower.parts import FLOAT_BYTES, LINE_BYTES, Span, extent, flag, place
 from quasim.kernels.lower.pattern import Elementwise
 from quasim.kernels.lower.vectors import Vectors
@@ -21,6 +21,7 @@ from quasim.kernels.lowered import (
     Keep,
     Lane,
     Local,
+    LoweredOp,
     Node,
     Operand,
     Prefetch,
@@ -36,8 +37,8 @@ SCRATCH = "kept"
 """Name of the scratch rows."""
 
 _LINE = LINE_BYTES // FLOAT_BYTES
-_COMBINE: dict[ReduceOp, tuple[MapOp, float]] = {"sum": ("add", 0.0), "max": ("max", -math.inf)}
-"""How two partial reductions become one, and what a lane without a term holds."""
+_COMBINE: dict[ReduceOp, tuple[LoweredOp, float]] = {"sum": ("add", 0.0), "max": ("larger", -math.inf)}
+"""How two partial reductions become one, and what a lane without a term holds. A partial maximum is never NaN."""
 
 Body = Callable[[tuple[Span, ...]], tuple[Node, ...]]
 
@@ -163,7 +164,7 @@ class Passes:
                 self._hold(vectors, span, at, number)
                 x = vectors.value(reduction.x, {self.parts.rows: at.row}, span)
                 x = x if span.end is None else Keep(x, span.count, identity, lanes)
-                vectors.nodes.append(Assign(running, Apply(op, (running, x), lanes)))
+                vectors.nodes.append(Assign(running, Apply(op, (x, running), lanes)))
             return tuple(vectors.nodes)
 
         return body
@@ -242,7 +243,7 @@ def _needed_reductions(value: Value, kept: Value | None) -> Iterator[Value]:
             yield from _needed_reductions(arg, kept)
 
 
-def _tree(op: MapOp, running: list[Local], result: Local) -> Iterator[Node]:
+def _tree(op: LoweredOp, running: list[Local], result: Local) -> Iterator[Node]:
     vectors: list[Operand] = list(running)
     lanes = running[0].lanes
     while len(vectors) > 1:

@@ -148,6 +148,13 @@ def test_a_negative_offset_leaves_the_array() -> None:
         _run(_line(Store(Y, (Affine(ROW),), before, (ROW,))))
 
 
+@pytest.mark.parametrize(("x", "expected"), [([3.0, np.nan, 5.0], 5.0), ([np.nan] * 3, -np.inf)])
+def test_a_maximum_skips_nan(x: list[float], expected: float) -> None:
+    top = Reduce("max", Load(X, (Affine(WHOLE),), (WHOLE,)), WHOLE)
+    y = interpret(_line(Store(Y, (Affine(ROW),), top, (ROW,))), {"x": np.array(x, np.float32)}, {"n": 3}, {"i": 4})["y"]
+    assert y.tolist() == [expected] * 3
+
+
 def test_reductions_ignore_dead_lanes() -> None:
     ones, total = Var("ones", (WHOLE,)), Var("total", ())
     body = (
