@@ -59,16 +59,18 @@ class Parameter(msgspec.Struct, frozen=True):
         return all(isinstance(v, kinds) for v in self.values)
 
 
-class AtMost(msgspec.Struct, frozen=True, tag="at_most"):
-    """The product of the named parameters is at most ``bound``."""
+class AtMost(msgspec.Struct, frozen=True, tag="at_most", omit_defaults=True):
+    """The product of the named parameters, divided by that of the parameters ``per``, is at most ``bound``."""
 
     factors: tuple[str, ...]
     bound: int
+    per: tuple[str, ...] = ()
 
     def holds(self, values: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.bool_]:
         """Which of the configurations satisfy it; ``values`` has one column per parameter."""
         product = np.prod([values[name].astype(np.float64) for name in self.factors], axis=0)
-        return np.asarray(product <= self.bound)
+        per = np.prod([values[name].astype(np.float64) for name in self.per], axis=0)
+        return np.asarray(product <= self.bound * per)
 
 
 class Divides(msgspec.Struct, frozen=True, tag="divides"):
@@ -125,8 +127,7 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
                     raise SpaceError(f"listed row {row} does not fit {len(cards)} parameters", "check the recording")
             return
         used = set(constraint.factors)
-        if isinstance(constraint, Divides):
-            used.add(constraint.divisor)
+        used.update(constraint.per if isinstance(constraint, AtMost) else (constraint.divisor,))
         if used - names:
             raise SpaceError(f"constraint names unknown parameters {sorted(used - names)}", f"use {sorted(names)}")
         numbers = (int,) if isinstance(constraint, Divides) else (int, float)

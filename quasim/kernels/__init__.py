@@ -6,14 +6,25 @@ from difflib import get_close_matches
 
 from quasim.errors import UnknownNameError
 from quasim.kernels._base import Array, Arrays, CostFacts, Family, Reference
-from quasim.kernels.matmul import Matmul
+from quasim.kernels.elementwise import Add, GeluResidual
+from quasim.kernels.layernorm import Layernorm
+from quasim.kernels.matmul import MATMULS
 from quasim.kernels.softmax import Softmax
+from quasim.kernels.statevector import Gate
 from quasim.kernels.stencil2d import Stencil2d
 from quasim.trial import Problem
 
-__all__ = ["Array", "Arrays", "CostFacts", "Family", "Reference", "check_problem", "families", "family"]
+__all__ = ["Array", "Arrays", "CostFacts", "Family", "Reference", "adopt", "check_problem", "families", "family"]
 
-_FAMILIES: tuple[Family, ...] = (Matmul(), Softmax(), Stencil2d())
+_FAMILIES: tuple[Family, ...] = (*MATMULS, Softmax(), Stencil2d(), Layernorm(), Add(), GeluResidual(), Gate(1), Gate(2))
+
+
+_ADOPTED: dict[str, Family] = {}
+
+
+def adopt(foreign: Family) -> None:
+    """Make a family of the user's own known to this process, besides those that are registered."""
+    _ADOPTED[foreign.name] = foreign
 
 
 def families() -> tuple[Family, ...]:
@@ -27,7 +38,7 @@ def family(name: str) -> Family:
     Raises:
         UnknownNameError: no such family.
     """
-    known = {f.name: f for f in _FAMILIES}
+    known = {f.name: f for f in _FAMILIES} | _ADOPTED
     if name in known:
         return known[name]
     near = get_close_matches(name, known, n=1)

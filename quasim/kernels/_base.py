@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from quasim.kernels.ir import Kernel
+from quasim.kernels.ir import Dtype, Kernel
 from quasim.trial import Problem
 
-Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Array = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.float16] | npt.NDArray[ml_dtypes.bfloat16]
 Arrays = dict[str, Array]
+
+
+def numpy_dtype(dtype: Dtype) -> np.dtype[np.generic]:
+    """The numpy format of a tensor; numpy itself has no bfloat16."""
+    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
 
 
 @dataclass(frozen=True, slots=True)

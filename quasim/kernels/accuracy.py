@@ -6,7 +6,7 @@ a scale below the smallest normal float32 counts as that, since nothing smaller 
 
 NaN is right exactly where the reference is NaN, an infinity exactly where the reference is the same infinity. Anything
 else that is not finite, and any change outside the cover, makes both errors infinite. To see such a change, outputs
-are filled with ``UNTOUCHED`` before a launch; an element that was never written then shows as a huge error.
+are filled with ``untouched`` before a launch; an element that was never written then shows as a huge error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from quasim.errors import DataError
-from quasim.kernels._base import Array, Arrays, Reference
-from quasim.kernels.ir import Kernel, Role, Tensor
+from quasim.kernels._base import Array, Arrays, Reference, numpy_dtype
+from quasim.kernels.ir import Dtype, Kernel, Role, Tensor, extents
 
 UNTOUCHED = float(np.float32(-6.02214076e23))
 """What outputs hold before a launch: finite, so that NaN written by mistake differs from it; far from any answer."""
+
+_UNTOUCHED_HALF = -61440.0
+"""The same for float16, whose range ends at 65504."""
 
 CHUNK = 1 << 16
 """Elements at a time: the two float64 buffers of this size stay in a second-level cache."""
@@ -41,10 +44,15 @@ class Errors:
 WRONG = Errors(math.inf, math.inf)
 
 
+def untouched(dtype: Dtype) -> float:
+    """What outputs of a format hold before a launch: ``UNTOUCHED``, or what is like it in that format."""
+    return _UNTOUCHED_HALF if dtype == "float16" else float(numpy_dtype(dtype).type(UNTOUCHED))
+
+
 def untouched_outputs(kernel: Kernel, shape: Mapping[str, int]) -> Arrays:
-    """New output arrays of a launch at ``shape``, filled with ``UNTOUCHED``."""
+    """New output arrays of a launch at ``shape``, filled with ``untouched``."""
     return {
-        t.name: np.full([shape[d.name] for d in t.shape], UNTOUCHED, dtype=t.dtype)
+        t.name: np.full(extents(t, shape), untouched(t.dtype), dtype=numpy_dtype(t.dtype))
         for t in kernel.tensors
         if t.role is Role.OUTPUT
     }
@@ -57,7 +65,7 @@ def kernel_errors(kernel: Kernel, outputs: Arrays, references: Mapping[str, Refe
 
 
 def tensor_errors(tensor: Tensor, computed: Array, reference: Reference) -> Errors:
-    """Both norms of one output that was filled with ``UNTOUCHED`` before it was computed.
+    """Both norms of one output that was filled with ``untouched`` before it was computed.
 
     Raises:
         DataError: the shapes differ.
@@ -85,9 +93,10 @@ def _ratio(error: float, norm: float) -> float:
 
 
 def _untouched_outside(tensor: Tensor, computed: Array) -> bool:
+    mark = untouched(tensor.dtype)
     for axis, (low, high) in enumerate(tensor.cover or ()):
         lanes = np.moveaxis(computed, axis, 0)
-        if (lanes[:low] != UNTOUCHED).any() or (lanes[len(lanes) - high :] != UNTOUCHED).any():
+        if (lanes[:low] != mark).any() or (lanes[len(lanes) - high :] != mark).any():
             return False
     return True
 

@@ -1,9 +1,9 @@
 """Cost facts, derived from the IR: what any schedule of a kernel must compute and move.
 
-An operation counts once for each point of the axes that it spans. ``add``, ``sub``, ``mul``, ``div``, ``neg``, ``max``
-and ``exp`` count 1 flop each: the polynomial behind an exp, which hardware with an instruction for it does not have,
-belongs to a schedule and not to the kernel. ``cast`` and ``promote`` count 0, a ``Dot`` counts 2 (product and sum), a
-``Reduce`` 1 for each element that it takes in.
+An operation counts once for each point of the axes that it spans. ``add``, ``sub``, ``mul``, ``div``, ``neg``, ``max``,
+``exp`` and ``sqrt`` count 1 flop each: the polynomial behind an exp, which hardware with an instruction for it does not
+have, belongs to a schedule and not to the kernel. ``cast`` and ``promote`` count 0, a ``Dot`` counts 2 (product and
+sum), a ``Reduce`` 1 for each element that it takes in.
 
 The bytes are compulsory traffic alone: each element of an input once (also the corners that a stencil never looks at),
 each element of an output's cover once.
@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod
 
-from quasim.kernels._base import CostFacts
-from quasim.kernels.ir import Axis, Dot, Kernel, Load, Map, Reduce, Tensor, Value, Var
+from quasim.kernels._base import CostFacts, numpy_dtype
+from quasim.kernels.ir import Axis, Dot, Kernel, Load, Map, Reduce, Tensor, Value, Var, extents
 from quasim.kernels.walk import walk
 
-ITEM_BYTES = {"float32": 4, "float64": 8}
 FORMAT_OPS = frozenset({"cast", "promote"})
 
 
@@ -44,7 +43,7 @@ def _axes(value: Value) -> frozenset[Axis]:
     if isinstance(value, Var):
         return frozenset(value.axes)
     if isinstance(value, Load):
-        return frozenset(at.axis for at in value.index)
+        return frozenset(at.axis for at in value.index if at.axis is not None)
     if isinstance(value, Map):
         return frozenset(axis for arg in value.args for axis in _axes(arg))
     if isinstance(value, Reduce):
@@ -60,5 +59,5 @@ def _points(axes: Iterable[Axis], shape: Mapping[str, int]) -> int:
 
 def _bytes(tensor: Tensor, shape: Mapping[str, int]) -> int:
     cover = tensor.cover or ((0, 0),) * len(tensor.shape)
-    extents = (shape[dim.name] - low - high for dim, (low, high) in zip(tensor.shape, cover, strict=True))
-    return prod(extents) * ITEM_BYTES[tensor.dtype]
+    sizes = (size - low - high for size, (low, high) in zip(extents(tensor, shape), cover, strict=True))
+    return prod(sizes) * numpy_dtype(tensor.dtype).itemsize

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from quasim.errors import DataError, QuasimError, SpaceError
-from quasim.kernels._base import Array, Arrays
+from quasim.kernels._base import Array, Arrays, numpy_dtype
 from quasim.kernels.accuracy import untouched_outputs
 from quasim.kernels.ir import (
     Affine,
     Axis,
     Const,
     Dot,
+    Extent,
     Kernel,
     Load,
     Loop,
@@ -37,6 +38,7 @@ from quasim.kernels.ir import (
     Tensor,
     Value,
     Var,
+    extents,
 )
 from quasim.kernels.walk import axes
 
@@ -59,6 +61,7 @@ _OPS: dict[MapOp, Callable[..., Array]] = {
     "neg": np.negative,
     "max": np.maximum,
     "exp": np.exp,
+    "sqrt": np.sqrt,
     "cast": np.positive,
     "promote": np.positive,
 }
@@ -99,7 +102,7 @@ def _check_tiles(kernel: Kernel, tiles: Mapping[str, int]) -> None:
 
 def _check_inputs(kernel: Kernel, inputs: Arrays, shape: Mapping[str, int]) -> None:
     for tensor in kernel.tensors:
-        wanted = tuple(shape[dim.name] for dim in tensor.shape)
+        wanted = extents(tensor, shape)
         if tensor.role is Role.INPUT and (tensor.name not in inputs or inputs[tensor.name].shape != wanted):
             raise DataError(f"{kernel.name}: input {tensor.name} is not an array of shape {wanted}", "pass one")
 
@@ -202,6 +205,8 @@ class _Instance:
     def _value(self, value: Value) -> _Tile:
         if isinstance(value, Const):
             return _Tile((), np.asarray(value.value, np.float64))
+        if isinstance(value, Extent):
+            return _Tile((), np.asarray(self.launch.extent(value.axis), np.float32))
         if isinstance(value, Var):
             return self.vars[value]
         if isinstance(value, Load):
@@ -215,27 +220,36 @@ class _Instance:
     def _touched(self, tensor: Tensor, index: tuple[Affine, ...], guard: tuple[Axis, ...]) -> list[range]:
         """Positions that an access touches in each dimension of a tensor: those of live and of unguarded lanes."""
         touched = []
-        for dim, at in zip(tensor.shape, index, strict=True):
-            first = self._start(at.axis) + at.offset
-            lanes = self._live(at.axis) if at.axis in guard else self.launch.size(at.axis)
+        for number, (at, extent) in enumerate(zip(index, extents(tensor, self.launch.shape), strict=True)):
+            first, lanes = self._lanes(at, guard)
             touched.append(range(first, first + lanes))
-            extent = self.launch.shape[dim.name]
             if first < 0 or first + lanes > extent:
-                what = f"{tensor.name} is accessed at {dim.name}={first}…{first + lanes - 1}, outside [0, {extent})"
-                raise OutOfBoundsError(what, f"guard it against axis {at.axis.name}, or check its offset {at.offset}")
+                what = f"{tensor.name} is accessed at {_dimension(tensor, number)}={first}…{first + lanes - 1}"
+                guarded = f"guard it against axis {at.axis.name}, or " if at.axis else ""
+                raise OutOfBoundsError(f"{what}, outside [0, {extent})", f"{guarded}check its offset {at.offset}")
         return touched
 
+    def _lanes(self, at: Affine, guard: tuple[Axis, ...]) -> tuple[int, int]:
+        """The first position of a tile along a dimension, and how many it touches."""
+        if at.axis is None:
+            return at.offset, 1
+        lanes = self._live(at.axis) if at.axis in guard else self.launch.size(at.axis)
+        return self._start(at.axis) + at.offset, lanes
+
+    def _tile_shape(self, index: tuple[Affine, ...]) -> list[int]:
+        """Lanes of a whole tile along each dimension of a tensor."""
+        return [1 if at.axis is None else self.launch.size(at.axis) for at in index]
+
     def _load(self, load: Load) -> _Tile:
-        over = tuple(at.axis for at in load.index)
+        over = _over(load.index)
         touched = self._touched(load.tensor, load.index, load.guard)
-        data = np.full([self.launch.size(axis) for axis in over], np.nan, load.tensor.dtype)
+        data = np.full(self._tile_shape(load.index), np.nan, numpy_dtype(load.tensor.dtype))
         data[tuple(slice(len(r)) for r in touched)] = self.launch.memory[load.tensor.name][np.ix_(*touched)]
-        return _Tile(over, self._kill(over, data))
+        return _Tile(over, self._kill(over, data.reshape([self.launch.size(axis) for axis in over])))
 
     def _store(self, store: Store) -> None:
-        over = tuple(at.axis for at in store.index)
         touched = self._touched(store.tensor, store.index, store.guard)
-        value = self._full(over, self._value(store.value)).data
+        value = self._full(_over(store.index), self._value(store.value)).data.reshape(self._tile_shape(store.index))
         where = np.ix_(*touched)
         self.launch.outputs[store.tensor.name][where] = value[tuple(slice(len(r)) for r in touched)]
         self.launch.written[store.tensor.name][where] += 1
@@ -243,7 +257,7 @@ class _Instance:
     def _map(self, value: Map) -> _Tile:
         args = [self._value(arg) for arg in value.args]
         over = tuple(dict.fromkeys(axis for arg in args for axis in arg.axes))
-        return _Tile(over, _OPS[value.op](*(arg.over(over).astype(value.dtype) for arg in args)))
+        return _Tile(over, _OPS[value.op](*(arg.over(over).astype(numpy_dtype(value.dtype)) for arg in args)))
 
     def _reduce(self, value: Reduce) -> _Tile:
         x = self._value(value.x)
@@ -256,5 +270,24 @@ class _Instance:
     def _dot(self, value: Dot) -> _Tile:
         acc, live = self.vars[value.acc], self._live(value.over)
         order = (*acc.axes, value.over)
-        a, b = (self._value(x).over(order)[..., :live].astype(value.precision) for x in (value.a, value.b))
-        return _Tile(acc.axes, acc.data + np.einsum("...k,...k->...", a, b))
+        a, b = (self._value(x).over(order)[..., :live].astype(np.float32) for x in (value.a, value.b))
+        if value.precision == "tf32":
+            a, b = _tf32(a), _tf32(b)
+        return _Tile(acc.axes, acc.data.astype(np.float32) + np.einsum("...k,...k->...", a, b))
+
+
+def _over(index: tuple[Affine, ...]) -> tuple[Axis, ...]:
+    """The axes that an access varies over."""
+    return tuple(at.axis for at in index if at.axis is not None)
+
+
+def _dimension(tensor: Tensor, number: int) -> str:
+    dim = tensor.shape[number]
+    return f"position {number}" if isinstance(dim, int) else dim.name
+
+
+def _tf32(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Round to 10 bits of mantissa, ties to even; a carry runs into the exponent, as it should."""
+    bits = x.view(np.uint32)
+    rounded = (bits + np.uint32(0xFFF) + (bits >> np.uint32(13) & np.uint32(1))) & np.uint32(0xFFFFE000)
+    return np.where(np.isnan(x), x, rounded.view(np.float32))

@@ -8,15 +8,17 @@ memory for that axis' dead lanes too (which the emitted code then does as well: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 from quasim.errors import ShapeError
 
-MapOp = Literal["add", "sub", "mul", "div", "neg", "max", "exp", "cast", "promote"]
+MapOp = Literal["add", "sub", "mul", "div", "neg", "max", "exp", "sqrt", "cast", "promote"]
 ReduceOp = Literal["sum", "max"]
-Dtype = Literal["float32", "float64"]
+Dtype = Literal["float32", "float64", "float16", "bfloat16"]
+Precision = Literal["float32", "tf32"]
 
 
 class Role(str, Enum):
@@ -61,9 +63,9 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """``axis + offset``: the position along one tensor dimension."""
+    """``axis + offset``: the position along one tensor dimension; without an axis the constant ``offset``."""
 
-    axis: Axis
+    axis: Axis | None
     offset: int = 0
 
 
@@ -72,15 +74,21 @@ class Tensor:
     """A dense row-major array in memory.
 
     Attributes:
+        shape: extents; a number is one that is the same at every launch.
         cover: for an output, (low, high) per dimension: elements ``low ≤ i < extent − high`` are written exactly
             once and no others. None: all of them.
     """
 
     name: str
-    shape: tuple[Dim, ...]
+    shape: tuple[Dim | int, ...]
     dtype: Dtype
     role: Role
     cover: tuple[tuple[int, int], ...] | None = None
+
+
+def extents(tensor: Tensor, shape: Mapping[str, int]) -> tuple[int, ...]:
+    """Sizes of a tensor at a launch, from the launch's extents by dimension name."""
+    return tuple(dim if isinstance(dim, int) else shape[dim.name] for dim in tensor.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,13 @@ class Const:
     """A number, broadcast to whatever tile needs it."""
 
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The number of steps of an axis, whatever its tile; rounded to float32."""
+
+    axis: Axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,7 @@ class Var:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Read a tile. Dead lanes of the guarded axes are not touched."""
+    """Read a tile, which varies over the axes of its index alone. Dead lanes of the guarded axes are not touched."""
 
     tensor: Tensor
     index: tuple[Affine, ...]
@@ -127,16 +142,21 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """``acc + Σ_over a·b`` over the live lanes of one tile of ``over``, in ascending order."""
+    """``acc + Σ_over a·b`` over the live lanes of one tile of ``over``, in ascending order, in float32.
+
+    Attributes:
+        precision: of the operands: ``float32`` takes them exactly (16-bit formats lose nothing), ``tf32`` rounds each
+            to 10 bits of mantissa first, ties to even. The result is float32 in both cases.
+    """
 
     a: Value
     b: Value
     over: Axis
     acc: Var
-    precision: Dtype = "float32"
+    precision: Precision = "float32"
 
 
-Value = Const | Var | Load | Map | Reduce | Dot
+Value = Const | Extent | Var | Load | Map | Reduce | Dot
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Literal
 
 from quasim.errors import SpaceError
 from quasim.kernels.index import Index, Num, Sym, extent_name
-from quasim.kernels.ir import Axis, Kernel, MapOp
+from quasim.kernels.ir import Axis, Dim, Kernel, MapOp
 from quasim.trial import Genome
 
 
@@ -27,6 +27,13 @@ class Fixed:
 
     value: float
     lanes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """An integer as a scalar."""
+
+    value: Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class Local:
 @dataclass(frozen=True, slots=True)
 class Get:
     """Read ``lanes`` neighbours along the last dimension of a buffer, the first at ``index``.
+
+    Registers hold float32: what a tensor holds in 16 bits is widened as it is read, and rounded by ``Put``.
 
     Attributes:
         live: touch only so many of them (clamped to 0…lanes) and put 0 in the others; None: touch all.
@@ -90,7 +99,7 @@ class Keep:
     lanes: int
 
 
-Operand = Fixed | Local | Get | Spread | Apply | Lane | Keep
+Operand = Fixed | Count | Local | Get | Spread | Apply | Lane | Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +317,13 @@ class Lowered:
     @property
     def shapes(self) -> dict[str, tuple[Index, ...]]:
         """Sizes of every tensor and buffer by name, in launch extents."""
-        tensors = {t.name: tuple(Sym(extent_name(d.name)) for d in t.shape) for t in self.kernel.tensors}
+        tensors = {t.name: tuple(size(d) for d in t.shape) for t in self.kernel.tensors}
         return {**tensors, **{b.name: b.shape for b in self.buffers}}
+
+
+def size(dim: Dim | int) -> Index:
+    """The extent of a tensor's dimension as an expression."""
+    return Num(dim) if isinstance(dim, int) else Sym(extent_name(dim.name))
 
 
 def flat(index: tuple[Index, ...], shape: tuple[Index, ...]) -> Index:

@@ -8,12 +8,18 @@ from quasim.kernels.lower.contraction import lower_contraction
 from quasim.kernels.lower.pattern import LoweringError, Pattern, pattern
 from quasim.kernels.lower.pointwise import lower_pointwise
 from quasim.kernels.lower.rows import lower_rows
+from quasim.kernels.lower.sections import lower_sections
 from quasim.kernels.lowered import Lowered
 from quasim.trial import Genome
 
 __all__ = ["LoweringError", "Pattern", "lower", "pattern"]
 
-_CPU = {Pattern.CONTRACTION: lower_contraction, Pattern.ROWS: lower_rows, Pattern.POINTWISE: lower_pointwise}
+_CPU = {
+    Pattern.CONTRACTION: lower_contraction,
+    Pattern.ROWS: lower_rows,
+    Pattern.POINTWISE: lower_pointwise,
+    Pattern.SECTIONS: lower_sections,
+}
 _TARGETS = {"c": _CPU}
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from quasim.errors import SpaceError
 from quasim.kernels.index import Index, Sym, least
-from quasim.kernels.ir import Axis
-from quasim.kernels.lower.parts import extent, flag
+from quasim.kernels.ir import Axis, Load, Store
+from quasim.kernels.lower.parts import extent, flag, place
 from quasim.kernels.lower.pattern import Contraction
-from quasim.kernels.lowered import Compare, For, Let, Node
+from quasim.kernels.lowered import Compare, For, Let, Node, Scope
 from quasim.trial import Genome
 
 COL_BLOCK, K_BLOCK, ROW_BLOCK = Sym("jc"), Sym("pc"), Sym("ic")
@@ -21,8 +23,12 @@ STEP = Sym("p")
 """Step of k within its block."""
 DEPTH = Sym("depth")
 """Steps of the k block, which the ``Dot`` sums over."""
+BATCH = Sym("batch")
+"""Which of the independent products."""
 LEFT, RIGHT = "left_panels", "right_panels"
 """Names of the packed operands."""
+SUMS = "sums"
+"""Name of the sums that wait for the next k block, where the output cannot hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Blocking:
         ku: steps of k written out in the innermost loop.
         kc, mc, nc: block of k, rows and columns.
         pack_a, pack_b: copy a block of the left, right operand into panels; otherwise it is read in place.
+        by_batch: deal whole products out to threads, instead of the row blocks of one product after the other.
     """
 
     parts: Contraction
@@ -48,6 +55,7 @@ class Blocking:
     nc: int
     pack_a: bool
     pack_b: bool
+    by_batch: bool
     threads: int
 
     @classmethod
@@ -55,11 +63,14 @@ class Blocking:
         """The schedule of a genome.
 
         Raises:
-            SpaceError: a gene is missing.
+            SpaceError: a gene is missing, or the right operand is to be read in place and has no rows to read.
         """
         mr, nv, width, ku, kc, mc, nc = (genome.integer(n) for n in ("mr", "nv", "lanes", "ku", "kc", "mc", "nc"))
         packs = flag(genome, "pack_a"), flag(genome, "pack_b")
-        return cls(parts, mr, nv, width, ku, kc, mc, nc, *packs, genome.integer("threads"))
+        if not packs[1] and not parts.right_rows:
+            raise SpaceError("a right operand whose columns are apart cannot be read in place", "choose pack_b=True")
+        by_batch = parts.batch is not None and flag(genome, "by_batch")
+        return cls(parts, mr, nv, width, ku, kc, mc, nc, *packs, by_batch, genome.integer("threads"))
 
     @property
     def nr(self) -> int:
@@ -70,6 +81,20 @@ class Blocking:
     def depth(self) -> Index:
         """Live steps of a k block."""
         return least(self.kc, extent(self.parts.over) - K_BLOCK)
+
+    @property
+    def scope(self) -> Scope:
+        """Who sees what belongs to a whole product."""
+        return Scope.THREAD if self.by_batch else Scope.SHARED
+
+    @property
+    def sums_wait_apart(self) -> bool:
+        """Whether the output is too narrow for partial sums."""
+        return self.parts.store.tensor.dtype != "float32"
+
+    def place(self, access: Load | Store, at: Mapping[Axis, Index]) -> tuple[Index, ...]:
+        """The element of an access in this product, from positions on its other axes."""
+        return place(access, {**at, self.parts.batch: BATCH} if self.parts.batch else at)
 
     def cols(self, body: tuple[Node, ...], shared: bool = False) -> For:
         """The loop over the column tiles of a block."""

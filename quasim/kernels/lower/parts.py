@@ -43,9 +43,14 @@ def lanes(access: Load | Store, axis: Axis, start: Index, tile: Index | int) -> 
     return least(tile, extent(axis) - start) if axis in access.guard else num(tile)
 
 
+def varies(access: Load | Store, axis: Axis) -> bool:
+    """Whether an access is to different elements along an axis."""
+    return any(at.axis == axis for at in access.index)
+
+
 def place(access: Load | Store, at: Mapping[Axis, Index]) -> tuple[Index, ...]:
     """The element of an access, from positions on its axes."""
-    return tuple(at[affine.axis] + affine.offset for affine in access.index)
+    return tuple((at[a.axis] if a.axis else NOTHING) + a.offset for a in access.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ def overrun(
     row_axis, start, tile, common = rows
     col_axis, low, high, width = cols
     own = lanes(access, row_axis, start, tile)
-    if own == common:
+    if own == common or not varies(access, row_axis):
         return ()
     row, col = Sym("dead_row"), Sym("dead_col")
     index = place(access, {row_axis: start + row, col_axis: low + col})
@@ -152,6 +157,6 @@ def overrun(
 
 
 def common_lanes(found: tuple[Load | Store, ...], axis: Axis, start: Index, tile: Index | int) -> Index:
-    """Lanes of a tile that every access touches, and that are computed on."""
-    own = [lanes(access, axis, start, tile) for access in found]
+    """Lanes of a tile that every access along an axis touches, and that are computed on."""
+    own = [lanes(access, axis, start, tile) for access in found if varies(access, axis)]
     return next((count for count in own if count != num(tile)), num(tile))

@@ -7,7 +7,22 @@ from enum import Enum
 from functools import lru_cache
 
 from quasim.errors import QuasimError
-from quasim.kernels.ir import Axis, Const, Dot, Kernel, Load, Loop, Map, Reduce, Set, Store, Value, Var
+from quasim.kernels.ir import (
+    Affine,
+    Axis,
+    Const,
+    Dot,
+    Kernel,
+    Load,
+    Loop,
+    Map,
+    Precision,
+    Reduce,
+    Set,
+    Store,
+    Value,
+    Var,
+)
 from quasim.kernels.walk import axes, walk
 
 
@@ -24,6 +39,8 @@ class Pattern(str, Enum):
     """Whole rows, reduced and mapped."""
     POINTWISE = "pointwise"
     """Each element from a few neighbours."""
+    SECTIONS = "sections"
+    """Sections of the arrays, at constant positions of some dimensions, combined lane by lane."""
 
 
 @lru_cache(maxsize=64)
@@ -33,13 +50,16 @@ def pattern(kernel: Kernel) -> Pattern:
     Raises:
         LoweringError: it has tensors or operations that no schedule covers.
     """
-    if any(tensor.dtype != "float32" for tensor in kernel.tensors):
-        raise unsupported(kernel, "a tensor that is not float32")
     nodes = list(walk(kernel.body))
-    if any(isinstance(node, Map) and node.dtype != "float32" for node in nodes):
-        raise unsupported(kernel, "arithmetic that is not float32")
+    formats = {tensor.dtype for tensor in kernel.tensors} | {node.dtype for node in nodes if isinstance(node, Map)}
     if any(isinstance(node, Dot) for node in nodes):
+        if "float64" in formats:
+            raise unsupported(kernel, "float64 beside a dot")
         return Pattern.CONTRACTION
+    if formats != {"float32"}:
+        raise unsupported(kernel, "a tensor or arithmetic that is not float32")
+    if any(isinstance(node, Affine) and node.axis is None for node in nodes):
+        return Pattern.SECTIONS
     return Pattern.ROWS if any(axis.whole for axis in axes(kernel).values()) else Pattern.POINTWISE
 
 
@@ -50,14 +70,26 @@ def unsupported(kernel: Kernel, what: str) -> LoweringError:
 
 @dataclass(frozen=True, slots=True)
 class Contraction:
-    """``store ← Σ_k left·right``: left varies over the rows, right over the columns, which lie next to one another."""
+    """``store ← Σ_k left·right``: left varies over the rows, right over the columns; the sum may be cast when stored.
 
+    Attributes:
+        batch: an axis over which all three vary, their first; None: there is none.
+        precision: of the operands in a product.
+    """
+
+    batch: Axis | None
     rows: Axis
     cols: Axis
     over: Axis
     left: Load
     right: Load
     store: Store
+    precision: Precision
+
+    @property
+    def right_rows(self) -> bool:
+        """Whether columns of the right operand lie next to one another, rather than steps of the sum."""
+        return self.right.index[-1].axis == self.cols
 
 
 @lru_cache(maxsize=64)
@@ -67,27 +99,43 @@ def contraction(kernel: Kernel) -> Contraction:
     Raises:
         LoweringError: it is not of that form.
     """
-    if len(kernel.grid) == 2 and len(kernel.body) == 3:
+    if len(kernel.body) == 3:
         clear, loop, store = kernel.body
         if isinstance(clear, Set) and isinstance(loop, Loop) and isinstance(store, Store) and len(loop.body) == 1:
             parts = _contraction(clear, loop, store)
-            if parts and set(kernel.grid) == {parts.rows, parts.cols}:
+            if parts and set(kernel.grid) == {parts.rows, parts.cols, *_some(parts.batch)}:
                 return parts
     raise unsupported(kernel, "a dot that is not cleared, summed along one loop and stored")
 
 
 def _contraction(clear: Set, loop: Loop, store: Store) -> Contraction | None:
     step = loop.body[0]
-    if not isinstance(step, Set) or not isinstance(step.value, Dot) or step.value.precision != "float32":
+    if not isinstance(step, Set) or not isinstance(step.value, Dot):
         return None
     dot, left, right = step.value, step.value.a, step.value.b
     if not isinstance(left, Load) or not isinstance(right, Load) or dot.over != loop.axis:
         return None
-    if {clear.var, step.var, dot.acc, store.value} != {clear.var} or clear.value != Const(0.0):
+    stored = store.value
+    if isinstance(stored, Map) and stored.op == "cast" and stored.dtype == store.tensor.dtype:
+        (stored,) = stored.args
+    if {clear.var, step.var, dot.acc, stored} != {clear.var} or clear.value != Const(0.0):
         return None
-    row, col = (at.axis for at in store.index)
-    fits = {at.axis for at in left.index} == {row, dot.over} and {at.axis for at in right.index} == {col, dot.over}
-    return Contraction(row, col, dot.over, left, right, store) if fits and right.index[-1].axis == col else None
+    *batch, row, col = (at.axis for at in store.index)
+    if row is None or col is None or len(batch) > 1 or None in batch:
+        return None
+    fits = _varies(left, batch, {row, dot.over}) and _varies(right, batch, {col, dot.over})
+    first = batch[0] if batch else None
+    return Contraction(first, row, col, dot.over, left, right, store, dot.precision) if fits else None
+
+
+def _varies(load: Load, batch: list[Axis | None], over: set[Axis]) -> bool:
+    """Whether an operand is by the batch, and then by these two axes in any order."""
+    found = [at.axis for at in load.index]
+    return found[:-2] == batch and len(found) > 1 and set(found[-2:]) == over
+
+
+def _some(axis: Axis | None) -> tuple[Axis, ...]:
+    return () if axis is None else (axis,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +143,7 @@ class Elementwise:
     """Stores of expressions over two axes, the second of which is contiguous in every tensor; no variables are left.
 
     Attributes:
-        accesses: the stores and all distinct loads.
+        accesses: the stores and all distinct loads; a load may be by the columns alone, the same for each row.
     """
 
     rows: Axis
@@ -111,6 +159,23 @@ def elementwise(kernel: Kernel) -> Elementwise:
     Raises:
         LoweringError: it has a loop, or an access whose last dimension is not the contiguous axis.
     """
+    stores, found = _inlined(kernel), tuple(axes(kernel).values())
+    if len(found) != 2 or not stores:
+        raise unsupported(kernel, f"{len(found)} axes and {len(stores)} stores instead of two axes and a store")
+    rows, cols = found
+    accesses = tuple(dict.fromkeys(node for node in walk(stores) if isinstance(node, Load | Store)))
+    for access in accesses:
+        if _over(access) not in ((rows, cols), (cols,) if isinstance(access, Load) else ()):
+            raise unsupported(kernel, f"an access to {access.tensor.name} that is not by ({rows.name}, {cols.name})")
+    return Elementwise(rows, cols, stores, accesses)
+
+
+def _inlined(kernel: Kernel) -> tuple[Store, ...]:
+    """The stores of a kernel without loops, every variable replaced by its value.
+
+    Raises:
+        LoweringError: it has a loop.
+    """
     bound: dict[Var, Value] = {}
     stores: list[Store] = []
     for statement in kernel.body:
@@ -121,15 +186,7 @@ def elementwise(kernel: Kernel) -> Elementwise:
             bound[statement.var] = value
         else:
             stores.append(Store(statement.tensor, statement.index, value, statement.guard))
-    found = tuple(axes(kernel).values())
-    if len(found) != 2 or not stores:
-        raise unsupported(kernel, f"{len(found)} axes and {len(stores)} stores instead of two axes and a store")
-    rows, cols = found
-    accesses = tuple(dict.fromkeys(node for node in walk(tuple(stores)) if isinstance(node, Load | Store)))
-    for access in accesses:
-        if tuple(at.axis for at in access.index) != (rows, cols):
-            raise unsupported(kernel, f"an access to {access.tensor.name} that is not by ({rows.name}, {cols.name})")
-    return Elementwise(rows, cols, tuple(stores), accesses)
+    return tuple(stores)
 
 
 def _inline(value: Value, bound: dict[Var, Value]) -> Value:
@@ -140,3 +197,49 @@ def _inline(value: Value, bound: dict[Var, Value]) -> Value:
     if isinstance(value, Reduce):
         return Reduce(value.op, _inline(value.x, bound), value.over)
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """Stores of expressions over several axes, the last of which is contiguous in every tensor.
+
+    Attributes:
+        rows: the other axes, in the order of every tensor's dimensions.
+        scalars: loads that vary over no axis.
+        loads: the other distinct loads.
+    """
+
+    rows: tuple[Axis, ...]
+    cols: Axis
+    stores: tuple[Store, ...]
+    scalars: tuple[Load, ...]
+    loads: tuple[Load, ...]
+
+    @property
+    def accesses(self) -> tuple[Load | Store, ...]:
+        """What varies over the axes."""
+        return (*self.loads, *self.stores)
+
+
+@lru_cache(maxsize=64)
+def sections(kernel: Kernel) -> Sections:
+    """The stores of a kernel without loops, every variable replaced by its value.
+
+    Raises:
+        LoweringError: it has a loop, a reduction, or an access whose axes are not those of the grid in order.
+    """
+    stores = _inlined(kernel)
+    if any(isinstance(node, Reduce) for node in walk(stores)) or not stores:
+        raise unsupported(kernel, "a reduction beside constant positions, or no store")
+    loads = tuple(dict.fromkeys(node for node in walk(stores) if isinstance(node, Load)))
+    scalars = tuple(load for load in loads if not _over(load))
+    others = tuple(load for load in loads if _over(load))
+    accesses: tuple[Load | Store, ...] = (*others, *stores)
+    for access in accesses:
+        if _over(access) != kernel.grid or access.index[-1].axis is None:
+            raise unsupported(kernel, f"an access to {access.tensor.name} that is not by the grid's axes in order")
+    return Sections(kernel.grid[:-1], kernel.grid[-1], stores, scalars, others)
+
+
+def _over(access: Load | Store) -> tuple[Axis, ...]:
+    return tuple(at.axis for at in access.index if at.axis is not None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from quasim.kernels.index import Index, Num, Sym, extent_name, least, most, num
+from quasim.kernels.index import Index, Num, Sym, least, most, num
 from quasim.kernels.ir import Kernel, Load, Store, Tensor
 from quasim.kernels.lower.parts import (
     FLOAT_BYTES,
@@ -20,6 +20,7 @@ from quasim.kernels.lower.parts import (
     flag,
     overrun,
     place,
+    varies,
 )
 from quasim.kernels.lower.pattern import Elementwise, elementwise, unsupported
 from quasim.kernels.lower.vectors import Vectors
@@ -36,6 +37,7 @@ from quasim.kernels.lowered import (
     Prefetch,
     Put,
     Region,
+    size,
 )
 from quasim.trial import Genome
 
@@ -161,10 +163,12 @@ class _Nest:
         """Ask for the same columns of the rows that the next step needs first; past the end, for the last one."""
         lowest: dict[Tensor, Load] = {}
         for load in self.parts.accesses:
-            if isinstance(load, Load) and load.index[0].offset >= lowest.get(load.tensor, load).index[0].offset:
+            if not isinstance(load, Load) or not varies(load, self.parts.rows):
+                continue
+            if load.index[0].offset >= lowest.get(load.tensor, load).index[0].offset:
                 lowest[load.tensor] = load
         for load in lowest.values():
             for row, skip in product(rows, range(0, self.genes.lanes * len(spans), _LINE)):
                 at = {self.parts.rows: row + len(rows), self.parts.cols: spans[0].start + skip}
                 below, col = place(load, at)
-                yield Prefetch(load.tensor.name, (least(below, Sym(extent_name(load.tensor.shape[0].name)) - 1), col))
+                yield Prefetch(load.tensor.name, (least(below, size(load.tensor.shape[0]) - 1), col))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from quasim.kernels.index import Index, Num, Sym, num, round_down
 from quasim.kernels.lower.blocking import (
     COL,
+    COL_BLOCK,
     COL_TILE,
     DEPTH,
     K_BLOCK,
@@ -15,10 +16,11 @@ from quasim.kernels.lower.blocking import (
     ROW,
     ROW_TILE,
     STEP,
+    SUMS,
     Blocking,
     whole,
 )
-from quasim.kernels.lower.parts import lanes, place
+from quasim.kernels.lower.parts import extent, lanes
 from quasim.kernels.lowered import (
     Apply,
     Assign,
@@ -43,8 +45,27 @@ _Result = Callable[[Blocking, Local, int, int, Index | None], Node]
 def register_tile(blocking: Blocking) -> tuple[Node, ...]:
     """One tile, from its partial sums (0 in the first k block) to its place in the output."""
     clear = tuple(Bind(acc, Fixed(0.0, acc.lanes)) for acc, _, _ in _accumulators(blocking))
-    resume = If((Compare(Num(0), "<", K_BLOCK),), _results(blocking, _resume))
-    return (*_left_rows(blocking), *clear, resume, *_sum(blocking), *_results(blocking, _write))
+    waiting = _waiting(blocking) if blocking.sums_wait_apart else _results(blocking, _resume)
+    resume = If((Compare(Num(0), "<", K_BLOCK),), waiting)
+    return (*_left_rows(blocking), *clear, resume, *_sum(blocking), *_finish(blocking))
+
+
+def _waiting(blocking: Blocking) -> tuple[Node, ...]:
+    """Read the tile's sums from where they wait apart, which has room for dead lanes."""
+    return tuple(Assign(acc, Get(SUMS, _apart(r, offset), acc.lanes)) for acc, r, offset in _accumulators(blocking))
+
+
+def _finish(blocking: Blocking) -> tuple[Node, ...]:
+    """Leave the sums in the output; where it would round them, not before the last k block."""
+    if not blocking.sums_wait_apart:
+        return _results(blocking, _write)
+    last = Compare(extent(blocking.parts.over), "<=", K_BLOCK + blocking.kc)
+    wait = tuple(Put(SUMS, _apart(r, offset), acc, acc.lanes) for acc, r, offset in _accumulators(blocking))
+    return (If((last,), _results(blocking, _write), wait),)
+
+
+def _apart(r: int, offset: int) -> tuple[Index, ...]:
+    return (ROW + r, COL - COL_BLOCK + offset)
 
 
 def _accumulators(blocking: Blocking) -> list[tuple[Local, int, int]]:
@@ -100,7 +121,7 @@ def _left(blocking: Blocking, p: Index, row: int) -> Get:
         return Get(LEFT, (ROW_TILE, p, num(row)), 1)
     load = blocking.parts.left
     at = {blocking.parts.rows: Sym(f"row{row}"), blocking.parts.over: K_BLOCK + p}
-    return Get(load.tensor.name, place(load, at), 1)
+    return Get(load.tensor.name, blocking.place(load, at), 1)
 
 
 def _right(blocking: Blocking, p: Index, offset: int, in_place: bool) -> Get:
@@ -108,7 +129,7 @@ def _right(blocking: Blocking, p: Index, offset: int, in_place: bool) -> Get:
         return Get(RIGHT, (COL_TILE, p, num(offset)), blocking.lanes)
     load = blocking.parts.right
     at = {blocking.parts.cols: COL + offset, blocking.parts.over: K_BLOCK + p}
-    return Get(load.tensor.name, place(load, at), blocking.lanes)
+    return Get(load.tensor.name, blocking.place(load, at), blocking.lanes)
 
 
 def _unused_steps(blocking: Blocking, in_place: bool) -> tuple[Node, ...]:
@@ -141,7 +162,7 @@ def _results(blocking: Blocking, access: _Result) -> tuple[Node, ...]:
 
 def _output(blocking: Blocking, r: int, offset: int) -> tuple[Index, ...]:
     parts = blocking.parts
-    return place(parts.store, {parts.rows: ROW + r, parts.cols: COL + offset})
+    return blocking.place(parts.store, {parts.rows: ROW + r, parts.cols: COL + offset})
 
 
 def _resume(blocking: Blocking, acc: Local, r: int, offset: int, live: Index | None) -> Node:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from quasim.errors import SpaceError
 from quasim.kernels.index import Index, least
 from quasim.kernels.ir import Load, Map, Reduce, ReduceOp, Store, Value
-from quasim.kernels.lower.parts import FLOAT_BYTES, LINE_BYTES, Span, extent, flag, place
+from quasim.kernels.lower.parts import FLOAT_BYTES, LINE_BYTES, Span, extent, flag, place, varies
 from quasim.kernels.lower.pattern import Elementwise
 from quasim.kernels.lower.vectors import Vectors
 from quasim.kernels.lowered import (
@@ -88,7 +88,7 @@ class At:
     Attributes:
         row: its position.
         slot: its place in scratch memory.
-        scalars: registers of its reductions.
+        scalars: registers of what is the same all along it.
     """
 
     row: Index
@@ -102,12 +102,14 @@ class Passes:
 
     Attributes:
         reductions: in the order of their dependence.
+        uniform: the largest expressions that are the same all along a row, and are computed once for each.
         kept: a value that several passes need; None: nothing is kept.
     """
 
     parts: Elementwise
     genes: Schedule
     reductions: tuple[Reduce, ...]
+    uniform: tuple[Value, ...]
     kept: Value | None
 
     @classmethod
@@ -115,8 +117,9 @@ class Passes:
         """The passes that the single store of a kernel needs; ``walk`` names parents before what they depend on."""
         found = [node for node in walk(parts.stores) if isinstance(node, Reduce)]
         reductions = tuple(dict.fromkeys(reversed(found)))
-        kept = _repeated([*(r.x for r in reductions), parts.stores[0].value]) if genes.keep != "nothing" else None
-        return cls(parts, genes, reductions, kept)
+        values = [*(r.x for r in reductions), parts.stores[0].value]
+        uniform = tuple(dict.fromkeys(found for value in values for found in _uniform(value)))
+        return cls(parts, genes, reductions, uniform, _repeated(values) if genes.keep != "nothing" else None)
 
     @property
     def output(self) -> Store:
@@ -132,14 +135,19 @@ class Passes:
         """The register that a reduction ends in."""
         return Local(f"{self.reductions[number].op}_{number}", 1)
 
-    def scalars(self) -> dict[Value, Local]:
+    def results(self) -> dict[Value, Local]:
         """The results by what they reduce."""
         return {reduction: self.result(number) for number, reduction in enumerate(self.reductions)}
 
+    def scalars(self) -> dict[Value, Local]:
+        """The results, and registers for what is computed of them once for each row."""
+        return {**self.results(), **{value: Local(f"scalar_{n}", 1) for n, value in enumerate(self.uniform)}}
+
     def scalars_before(self) -> dict[Value, Local]:
-        """Registers for the results of the row before, as far as storing it takes them."""
-        needed = set(_needed_reductions(self.output.value, self.kept))
-        return {r: Local(f"before_{local.name}", 1) for r, local in self.scalars().items() if r in needed}
+        """Registers for the scalars of the row before, as far as storing it takes them."""
+        scalars = self.scalars()
+        needed = set(_needed(self.output.value, scalars, self.kept))
+        return {value: Local(f"before_{local.name}", 1) for value, local in scalars.items() if value in needed}
 
     def begin(self, number: int) -> tuple[Node, ...]:
         """The running reductions, without a term."""
@@ -147,9 +155,15 @@ class Passes:
         return tuple(Bind(local, Fixed(identity, local.lanes)) for local in self.running(number))
 
     def end(self, number: int) -> tuple[Node, ...]:
-        """Combine the running reductions pairwise, then the lanes of the last one."""
+        """Combine the running reductions pairwise, then the lanes of the last one, and compute what is now known."""
         op, _ = _COMBINE[self.reductions[number].op]
-        return tuple(_tree(op, self.running(number), self.result(number)))
+        vectors, scalars = Vectors(self.parts.cols, scalars=self.results()), self.scalars()
+        known = (Assign(scalars[value], vectors.scalar(value)) for value in self.uniform if self._last(value) == number)
+        return (*_tree(op, self.running(number), self.result(number)), *known)
+
+    def _last(self, value: Value) -> int:
+        """The last reduction that a value needs."""
+        return max(self.reductions.index(part) for part in _above_reductions(value) if isinstance(part, Reduce))
 
     def reduce(self, number: int, at: At) -> Body:
         """What a reduction does with the vectors of a step."""
@@ -210,8 +224,9 @@ class Passes:
     def _prefetch(self, spans: tuple[Span, ...], at: At) -> Iterator[Node]:
         """Ask for the same columns of the next row, one element a cache line; the last row asks for itself."""
         below = least(at.row + 1, extent(self.parts.rows) - 1)
-        for load in self.parts.accesses:
-            for offset in range(0, self.genes.unroll * self.genes.lanes if isinstance(load, Load) else 0, _LINE):
+        loads = [a for a in self.parts.accesses if isinstance(a, Load) and varies(a, self.parts.rows)]
+        for load in loads:
+            for offset in range(0, self.genes.unroll * self.genes.lanes, _LINE):
                 index = place(load, {self.parts.rows: below, self.parts.cols: spans[0].start + offset})
                 yield Prefetch(load.tensor.name, index)
 
@@ -235,12 +250,24 @@ def _above_reductions(value: Value) -> Iterator[Value]:
             yield from _above_reductions(arg)
 
 
-def _needed_reductions(value: Value, kept: Value | None) -> Iterator[Value]:
-    if isinstance(value, Reduce):
+def _uniform(value: Value) -> Iterator[Value]:
+    """The largest parts of a value that reductions make and no load does."""
+    if isinstance(value, Map):
+        parts = tuple(_above_reductions(value))
+        if any(isinstance(part, Reduce) for part in parts) and not any(isinstance(part, Load) for part in parts):
+            yield value
+        else:
+            for arg in value.args:
+                yield from _uniform(arg)
+
+
+def _needed(value: Value, scalars: Mapping[Value, Local], kept: Value | None) -> Iterator[Value]:
+    """The scalars that a value takes, unless by way of the kept one."""
+    if value in scalars:
         yield value
     elif isinstance(value, Map) and value != kept:
         for arg in value.args:
-            yield from _needed_reductions(arg, kept)
+            yield from _needed(arg, scalars, kept)
 
 
 def _tree(op: LoweredOp, running: list[Local], result: Local) -> Iterator[Node]:

@@ -116,7 +116,7 @@ def _overlapped(passes: Passes, common: Index) -> tuple[Node, ...]:
         For(at.name, Num(0), _PAIRED, step, pair),
         If(begun, (*_sweep(passes, "left", _PAIRED).loops(body), *passes.end(last))),
         If(stored, rest.loops(passes.store(before))),
-        *(Assign(old, now.scalars[reduction]) for reduction, old in before.scalars.items()),
+        *(Assign(old, now.scalars[value]) for value, old in before.scalars.items()),
     )
     first = (Bind(local, Fixed(0.0, 1)) for local in before.scalars.values())
     return (*first, For(_NUMBER.name, Num(0), common + 1, 1, turn))

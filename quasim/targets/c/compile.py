@@ -18,9 +18,13 @@ from quasim.errors import MissingToolError, QuasimError, StorageError
 
 CANDIDATES = ("gcc", "clang", "cc")
 
-FLAGS = ("-O2", "-march=native", "-fopenmp", "-fPIC", "-shared", "-ffp-contract=fast", "-Wno-psabi")
+FLAGS = (
+    *("-O2", "-march=native", "-fopenmp", "-fPIC", "-shared"),
+    *("-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi"),
+)
 """-O2 is as fast as -O3 for code that is vectorised and unrolled as printed, and compiles in a third of the time.
-Products and sums may fuse (gcc's default, not clang's); nothing of -ffast-math is allowed: it reorders sums.
+Products and sums may fuse (gcc's default, not clang's), and a square root is one instruction where errno need not hear
+of negative arguments; nothing of -ffast-math that changes a result is allowed: it reorders sums.
 Vectors wider than a register are passed between our own functions alone, so how (psabi) does not matter."""
 
 TIMEOUT_S = 60.0

@@ -26,6 +26,7 @@ from quasim.targets._base import DeviceFacts
 from quasim.targets.c.compile import CCompiler, CompileError
 from quasim.targets.c.emit import emit
 from quasim.targets.c.space import space
+from quasim.targets.reached import reached
 from quasim.trial import Genome, Problem, Status, Trial
 from quasim.worker.process import Limits, Worker, WorkerLostError
 from quasim.worker.protocol import (
@@ -162,7 +163,7 @@ class CTarget:
         default = self.space(problem).default
         assert default is not None  # as of every C space
         tuned, other = self._build_genomes(problem, [genome, default])
-        plain = self._build(baseline.source(problem.kernel).read_text, (*baseline.FLAGS, *baseline.LIBRARIES))
+        plain = self._build(lambda: baseline.source(problem.kernel), (*baseline.FLAGS, *baseline.LIBRARIES))
         outcomes = self._run(problem, [tuned, other, plain, Built(Library()), *self._build_peaks()], ROUNDS)
         rest = [_contender(outcome) for outcome in outcomes[1:]]
         return Contest(
@@ -258,18 +259,20 @@ def _slug(*names: str) -> str:
 
 
 def _trial(problem: Problem, genome: Genome, built: Built, outcome: Outcome) -> Trial:
+    timed = timing(outcome.windows) if outcome.status is Status.OK else None
     return Trial(
         problem=problem,
         target=CTarget.name,
         genome=genome,
         status=outcome.status,
-        timing=timing(outcome.windows) if outcome.status is Status.OK else None,
+        timing=timed,
         error_frobenius=outcome.error_frobenius,
         error_componentwise=outcome.error_componentwise,
         compile_ns=built.compile_ns,
         check_ns=outcome.check_ns,
         measure_ns=outcome.measure_ns,
         detail=outcome.detail,
+        introspection=reached(timed, family(problem.kernel).cost(problem)) if timed else None,
     )
 
 

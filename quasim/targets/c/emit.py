@@ -12,7 +12,7 @@ from quasim.kernels.index import extent_name, num
 from quasim.kernels.ir import Role, Tensor
 from quasim.kernels.lowered import Buffer, Lowered, Scope, flat
 from quasim.targets.c.nodes import INDENT, Printer, memory
-from quasim.targets.c.prelude import prelude
+from quasim.targets.c.prelude import C_TYPES, prelude
 
 ENTRY = "quasim_run"
 """Name of the emitted function."""
@@ -24,10 +24,11 @@ def emit(lowered: Lowered) -> str:
 
 
 def _lines(lowered: Lowered) -> Iterator[str]:
-    printer = Printer(lowered.shapes, tuple(_own_part(b) for b in lowered.buffers if b.scope is Scope.THREAD))
+    formats = {tensor.name: tensor.dtype for tensor in lowered.kernel.tensors}
+    printer = Printer(lowered.shapes, formats, tuple(_own_part(b) for b in lowered.buffers if b.scope is Scope.THREAD))
     body = list(printer.block(lowered.body, 1))
     yield f"/* {lowered.kernel.name}: {lowered.genome} */"
-    yield prelude(printer.lanes, printer.exp)
+    yield prelude(printer.lanes, printer.exp, sorted(set(formats.values()) - {"float32"}))
     yield f"int {ENTRY}(const int64_t *dims, void *const *tensors) {{"
     for number, dim in enumerate(lowered.kernel.dims):
         yield f"{INDENT}const int64_t {extent_name(dim.name)} = dims[{number}];"
@@ -42,7 +43,7 @@ def _lines(lowered: Lowered) -> Iterator[str]:
 
 
 def _pointer(tensor: Tensor) -> str:
-    return "const float *const " if tensor.role is Role.INPUT else "float *const "
+    return f"{'const ' if tensor.role is Role.INPUT else ''}{C_TYPES[tensor.dtype]} *const "
 
 
 def _allocate(buffer: Buffer, printer: Printer) -> Iterator[str]:

@@ -6,11 +6,10 @@ import ctypes
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from quasim.errors import DataError, QuasimError, ShapeError
 from quasim.kernels import Array
-from quasim.kernels.ir import Kernel, Role, Tensor
+from quasim.kernels._base import numpy_dtype
+from quasim.kernels.ir import Kernel, Role, Tensor, extents
 from quasim.targets.c.emit import ENTRY
 
 Launch = Callable[[], None]
@@ -71,10 +70,10 @@ def _checked(tensor: Tensor, shape: Mapping[str, int], arrays: Mapping[str, Arra
     array = arrays.get(tensor.name)
     if array is None:
         raise DataError(f"no array for tensor {tensor.name!r}", "give one for each of the kernel's tensors")
-    expected = tuple(shape[dim.name] for dim in tensor.shape)
+    expected = extents(tensor, shape)
     if array.shape != expected:
         raise ShapeError(f"{tensor.name} has shape {array.shape}, not {expected}", "match the launch shape")
-    if array.dtype != np.dtype(tensor.dtype) or not array.flags.c_contiguous:
+    if array.dtype != numpy_dtype(tensor.dtype) or not array.flags.c_contiguous:
         raise DataError(f"{tensor.name} is {array.dtype}, or not contiguous", f"give contiguous {tensor.dtype}")
     if tensor.role is Role.OUTPUT and not array.flags.writeable:
         raise DataError(f"output {tensor.name} is read-only", "give a writable array")

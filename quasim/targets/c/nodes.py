@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from quasim.kernels.index import Arith, Index, Num, Sym, ToAligned
+from quasim.kernels.ir import Dtype
 from quasim.kernels.lowered import (
     Apply,
     Assign,
     Bind,
     Compare,
+    Count,
     Fence,
     Fixed,
     For,
@@ -49,6 +51,7 @@ class Printer:
 
     Args:
         shapes: sizes of every tensor and buffer.
+        formats: of the tensors; a buffer holds float32.
         thread_pointers: declarations that each thread of a region begins with.
 
     Attributes:
@@ -57,8 +60,9 @@ class Printer:
         exp: whether there was an exponential.
     """
 
-    def __init__(self, shapes: Shapes, thread_pointers: tuple[str, ...]) -> None:
+    def __init__(self, shapes: Shapes, formats: Mapping[str, Dtype], thread_pointers: tuple[str, ...]) -> None:
         self._shapes = shapes
+        self._formats = formats
         self._thread_pointers = thread_pointers
         self.lanes = 1
         self.threads = 1
@@ -81,16 +85,24 @@ class Printer:
     def _address(self, buffer: str, index: tuple[Index, ...]) -> str:
         return f"&{memory(buffer)}[{self.index(flat(index, self._shapes[buffer]))}]"
 
+    def _access(self, verb: str, lanes: int, buffer: str) -> str:
+        """The name of the helper that reads or writes so many elements, in the format of the buffer."""
+        dtype = self._formats.get(buffer, "float32")
+        return f"{verb}{lanes}" if dtype == "float32" else f"{verb}{lanes}_{dtype}"
+
     def operand(self, value: Operand) -> str:
         """A scalar or vector expression."""
         if isinstance(value, Local):
             return value.name
         if isinstance(value, Fixed):
             return _number(value.value) if value.lanes == 1 else f"spread{value.lanes}({_number(value.value)})"
+        if isinstance(value, Count):
+            return f"((float){self.index(value.value)})"
         if isinstance(value, Get):
             return self._get(value)
         if isinstance(value, Spread):
-            return f"spread{value.lanes}({self.operand(value.value)})"
+            one = self.operand(value.value)
+            return one if value.lanes == 1 else f"spread{value.lanes}({one})"
         if isinstance(value, Lane):
             return f"{value.value.name}[{value.lane}]"
         if isinstance(value, Keep):
@@ -102,8 +114,9 @@ class Printer:
         self.lanes = max(self.lanes, get.lanes)
         address = self._address(get.buffer, get.index)
         if get.live is not None:
-            return f"load_part{get.lanes}({address}, {self.index(get.live)})"
-        return address[1:] if get.lanes == 1 else f"load{get.lanes}({address})"
+            return f"{self._access('load_part', get.lanes, get.buffer)}({address}, {self.index(get.live)})"
+        load = self._access("load", get.lanes, get.buffer)
+        return address[1:] if load == "load1" else f"{load}({address})"
 
     def _apply(self, value: Apply) -> str:
         args = [self.operand(arg) for arg in value.args]
@@ -175,10 +188,10 @@ class Printer:
     def _put(self, put: Put) -> str:
         address, value = self._address(put.buffer, put.index), self.operand(put.value)
         if put.live is not None:
-            return f"store_part{put.lanes}({address}, {value}, {self.index(put.live)})"
-        if put.lanes == 1:
-            return f"{address[1:]} = {value}"
-        return f"{'stream' if put.stream else 'store'}{put.lanes}({address}, {value})"
+            part = self._access("store_part", put.lanes, put.buffer)
+            return f"{part}({address}, {value}, {self.index(put.live)})"
+        store = self._access("stream" if put.stream else "store", put.lanes, put.buffer)
+        return f"{address[1:]} = {value}" if store == "store1" else f"{store}({address}, {value})"
 
 
 def _type(local: Local) -> str:

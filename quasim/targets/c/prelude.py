@@ -5,7 +5,13 @@ They compile under gcc and clang for any instruction set; only streamed stores a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from string import Template
+
+from quasim.kernels.ir import Dtype
+
+C_TYPES: dict[Dtype, str] = {"float32": "float", "float64": "double", "float16": "_Float16", "bfloat16": "uint16_t"}
+"""What an element of a tensor is in C, which has no bfloat16: its bits stand for it."""
 
 _COMMON = """\
 #include <stdint.h>
@@ -41,12 +47,14 @@ static inline float larger1(float a, float b) { return a > b ? a : b; }
 /* NaN if either is. */
 static inline float max1(float a, float b) { return a > b || a != a ? a : b; }
 
+static inline float sqrt1(float x) { return __builtin_sqrtf(x); }
+
 /* Elements from p to the next address that is a multiple of so many elements. */
 static inline int64_t to_aligned(const float *p, int64_t count) {
     return (int64_t)(-(uintptr_t)p / sizeof(float) % (uintptr_t)count);
 }
 
-static inline void touch(const float *p) { (void)*(const volatile float *)p; }
+static inline void touch(const void *p) { (void)*(const volatile char *)p; }
 
 static inline void fence(void) {
 #if defined(__SSE2__)
@@ -124,6 +132,11 @@ static inline v$n larger$n(v$n a, v$n b) {
 /* NaN where either is: all bits of a mask are a NaN. */
 static inline v$n max$n(v$n a, v$n b) { return (v$n)((i$n)larger$n(b, a) | (b != b)); }
 
+static inline v$n sqrt$n(v$n x) {
+    for (int i = 0; i < $n; ++i) x[i] = sqrt1(x[i]);
+    return x;
+}
+
 /* Past the caches, where the address is aligned and the instruction set can. */
 static inline void stream$n(float *p, v$n x) {
 #if $one_register
@@ -165,7 +178,57 @@ static inline v$n exp$n(v$n x) {
     p = p * r + 2.0f;
     return p * (v$n)(((u$n)shifted << 23) + (126u << 23));
 }
+
+static inline float exp1(float x) { return exp$n(spread$n(x))[0]; }
 """)
+
+_SCALAR: dict[Dtype, str] = {
+    "float16": """\
+
+static inline float load1_float16(const _Float16 *p) { return (float)*p; }
+static inline void store1_float16(_Float16 *p, float x) { *p = (_Float16)x; }
+""",
+    "bfloat16": """\
+
+static inline float load1_bfloat16(const uint16_t *p) {
+    const uint32_t bits = (uint32_t)*p << 16;
+    float x;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Ties to even; the payload of a NaN is lost. */
+static inline void store1_bfloat16(uint16_t *p, float x) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &x, sizeof x);
+    *p = (uint16_t)(x != x ? 0x7FC0u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+}
+""",
+}
+
+_NARROW = Template("""\
+
+static inline v$n load${n}_$format(const $type *p) {
+    v$n x;
+    for (int i = 0; i < $n; ++i) x[i] = load1_$format(p + i);
+    return x;
+}
+
+static inline void store${n}_$format($type *p, v$n x) {
+    for (int i = 0; i < $n; ++i) store1_$format(p + i, x[i]);
+}
+
+static inline v$n load_part${n}_$format(const $type *p, int64_t live) {
+    v$n x = {0};
+    for (int64_t i = 0; i < min_of(live, $n); ++i) x[i] = load1_$format(p + i);
+    return x;
+}
+
+static inline void store_part${n}_$format($type *p, v$n x, int64_t live) {
+    for (int64_t i = 0; i < min_of(live, $n); ++i) store1_$format(p + i, x[i]);
+}
+""")
+"""Reading and writing 16-bit formats; registers hold float32."""
 
 _X86 = {
     4: ("defined(__SSE__)", ""),
@@ -174,12 +237,13 @@ _X86 = {
 """By floats in a vector: when one register holds it, and what the names of its instructions end in."""
 
 
-def prelude(lanes: int, exp: bool) -> str:
+def prelude(lanes: int, exp: bool, narrow: Iterable[Dtype] = ()) -> str:
     """The helpers for vectors of ``lanes`` floats.
 
     Args:
         lanes: floats in a vector, a power of two.
         exp: whether the code needs the exponential.
+        narrow: 16-bit formats of tensors.
     """
     one_register, suffix = _X86.get(lanes, ("0", ""))
     names = {
@@ -191,4 +255,5 @@ def prelude(lanes: int, exp: bool) -> str:
         "masked": "defined(__AVX__)" if lanes in _X86 else "0",
         "suffix": suffix,
     }
-    return _COMMON + _VECTOR.substitute(names) + (_EXP.substitute(names) if exp else "")
+    formats = (_SCALAR[f] + _NARROW.substitute(names, format=f, type=C_TYPES[f]) for f in narrow)
+    return _COMMON + _VECTOR.substitute(names) + (_EXP.substitute(names) if exp else "") + "".join(formats)

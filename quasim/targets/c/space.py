@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from quasim.kernels import check_problem, family
 from quasim.kernels.lower import Pattern, pattern
+from quasim.kernels.lower.contraction import exact_contraction
+from quasim.kernels.lower.pattern import Contraction
 from quasim.kernels.lower.row_passes import KEEP
 from quasim.space import AtMost, Kind, Parameter, SearchSpace
 from quasim.trial import Genome, Problem, Value
@@ -35,17 +37,30 @@ def space(problem: Problem, threads: int, lanes: int = NATIVE_LANES) -> SearchSp
         UnknownNameError, ShapeError: there is no such problem.
         LoweringError: the kernel has no schedule.
     """
-    found = pattern(family(check_problem(problem).kernel).kernel)
+    kernel = family(check_problem(problem).kernel).kernel
+    found = pattern(kernel)
     shared: _Values = {"threads": tuple(sorted({max(1, threads // 2), threads})), "lanes": (max(2, lanes // 2), lanes)}
-    values = shared | _GENES[found]
+    values, chosen = shared | _GENES[found], _DEFAULTS[found]
+    if found is Pattern.CONTRACTION:
+        parts = exact_contraction(kernel)
+        values = values | _right_genes(parts) | (_BATCHED if parts.batch else {})
+        chosen = chosen | ({} if parts.right_rows else {"pack_b": True}) | ({"by_batch": False} if parts.batch else {})
     parameters = tuple(
         Parameter(name, choices, Kind.CATEGORICAL if isinstance(choices[0], str) else Kind.ORDINAL)
         for name, choices in values.items()
     )
     fits = AtMost(("mr", "nv", "lanes"), _ACCUMULATORS * lanes)
-    default = Genome({"threads": threads, "lanes": lanes} | _DEFAULTS[found])
+    default = Genome({"threads": threads, "lanes": lanes} | chosen)
     return SearchSpace(parameters, (fits,) if found is Pattern.CONTRACTION else (), default)
 
+
+def _right_genes(parts: Contraction) -> _Values:
+    """Columns of the right operand that are apart must be packed."""
+    return {} if parts.right_rows else {"pack_b": (True,)}
+
+
+_BATCHED: _Values = {"kc": (128, 384), "nc": (384, 1536), "by_batch": _BOTH}
+"""Genes of batched products, of which each is small."""
 
 _GENES: dict[Pattern, _Values] = {
     Pattern.CONTRACTION: {
@@ -72,6 +87,13 @@ _GENES: dict[Pattern, _Values] = {
         "tile_rows": (16, 64, 256),
         "tile_cols": (512, 1024, 4096),
         "prefetch": _BOTH,
+        "stream": _BOTH,
+    },
+    Pattern.SECTIONS: {
+        "unroll": (1, 2, 4),
+        "tile_rows": (4, 32, 256, 2048),
+        "tile_cols": (256, 1024, 4096, 16384),
+        "ahead": (0, 4, 16),
         "stream": _BOTH,
     },
 }
@@ -101,6 +123,13 @@ _DEFAULTS: dict[Pattern, dict[str, Value]] = {
         "tile_rows": 16,
         "tile_cols": 512,
         "prefetch": False,
+        "stream": False,
+    },
+    Pattern.SECTIONS: {
+        "unroll": 1,
+        "tile_rows": 32,
+        "tile_cols": 1024,
+        "ahead": 0,
         "stream": False,
     },
 }

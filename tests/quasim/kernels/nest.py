@@ -6,10 +6,11 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import product
 from typing import Any, TypeVar, cast
 
 from quasim.kernels.index import Arith, ArithOp, Index, Num, Sym, ToAligned, extent_name
-from quasim.kernels.ir import Axis, Kernel, Load, Role, Store
+from quasim.kernels.ir import Axis, Kernel, Load, Role, Store, extents
 from quasim.kernels.lowered import (
     Apply,
     Assign,
@@ -74,8 +75,8 @@ def cover(kernel: Kernel, shape: Mapping[str, int]) -> set[Element]:
     for tensor in kernel.tensors:
         if tensor.role is Role.OUTPUT:
             edges = tensor.cover or ((0, 0),) * len(tensor.shape)
-            ranges = [range(lo, shape[d.name] - hi) for d, (lo, hi) in zip(tensor.shape, edges, strict=True)]
-            elements |= {(tensor.name, (i, j)) for i in ranges[0] for j in ranges[1]}
+            sizes = zip(extents(tensor, shape), edges, strict=True)
+            elements |= {(tensor.name, at) for at in product(*(range(lo, size - hi) for size, (lo, hi) in sizes))}
     return elements
 
 

@@ -8,8 +8,16 @@ import pytest
 
 from quasim.errors import DataError
 from quasim.kernels import Array, Reference, family
-from quasim.kernels.accuracy import UNTOUCHED, WRONG, Errors, kernel_errors, tensor_errors, untouched_outputs
-from quasim.kernels.ir import Dim, Role, Tensor
+from quasim.kernels.accuracy import (
+    UNTOUCHED,
+    WRONG,
+    Errors,
+    kernel_errors,
+    tensor_errors,
+    untouched,
+    untouched_outputs,
+)
+from quasim.kernels.ir import Dim, Dtype, Kernel, Role, Tensor
 
 N = Dim("n", 0, 1 << 30)
 PLAIN = Tensor("y", (N, N), "float32", Role.OUTPUT)
@@ -107,6 +115,24 @@ def test_outputs_are_prepared_as_untouched() -> None:
     assert (outputs["y"] == UNTOUCHED).all()
     inputs = f.inputs(shape, np.random.default_rng(0))
     assert kernel_errors(f.kernel, outputs, f.reference(shape, inputs)).frobenius > 1e20
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_16_bit_answers_are_measured_marked_and_held_to_their_cover(dtype: Dtype, unit: float) -> None:
+    tensor = Tensor("y", (2, N), dtype, Role.OUTPUT, cover=((0, 0), (1, 0)))
+    (computed,) = untouched_outputs(Kernel("one", (N,), (tensor,), (), ()), {"n": 50}).values()
+    value = _pair((2, 50))[1].value
+    assert computed.shape == (2, 50)
+    computed[:, 1:] = value[:, 1:]
+    errors = tensor_errors(tensor, computed, Reference(value, np.abs(value)))
+    assert unit / 8 < errors.frobenius < unit
+    assert unit / 2 < errors.componentwise <= unit
+    value[0, 7], computed[0, 7] = math.nan, math.nan
+    assert tensor_errors(tensor, computed, Reference(value, np.abs(value))) != WRONG
+    computed[1, 0] = 1
+    assert tensor_errors(tensor, computed, Reference(value, np.abs(value))) == WRONG
+    computed[1, 0], computed[1, 1] = untouched(dtype), untouched(dtype)
+    assert tensor_errors(tensor, computed, Reference(value, np.abs(value))).frobenius > 1e3
 
 
 def test_large_arrays_need_no_large_temporaries() -> None:

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from quasim.kernels import Array, Arrays, family
 from quasim.kernels.accuracy import kernel_errors, untouched_outputs
@@ -38,8 +37,7 @@ class Fenced:
             if libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), PROT_NONE):
                 raise OSError(ctypes.get_errno(), "mprotect")
         offset = PAGE + (room - array.nbytes if behind else 0)
-        self.array: npt.NDArray[np.float32] = np.frombuffer(self._pages, np.float32, array.size, offset)
-        self.array = self.array.reshape(array.shape)
+        self.array: Array = np.frombuffer(self._pages, array.dtype, array.size, offset).reshape(array.shape)
         self.array[...] = array
 
 
