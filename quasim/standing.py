@@ -15,6 +15,15 @@ from quasim.measure import Ratio, Windows, paired_ratio
 from quasim.trial import Genome, Problem, Timing, Trial
 
 
+class Labels(msgspec.Struct, frozen=True):
+    """What a target calls those with whom a genome is compared."""
+
+    baseline: str = "fixed baseline (-O3 loop nest)"
+    library: str = "library (numpy)"
+    copy: str = "STREAM copy"
+    flops: str = "float32 multiply-adds"
+
+
 class Rival(msgspec.Struct, frozen=True):
     """Something that the tuned variant is compared with.
 
@@ -32,8 +41,9 @@ class Peaks(msgspec.Struct, frozen=True):
     """What the machine reached in the same rounds.
 
     Attributes:
-        copy_bytes_per_s: STREAM copy, read plus written, the better of plain and non-temporal stores.
-        flops_per_s: fused multiply-adds in float32.
+        copy_bytes_per_s: a copy, read plus written: on a CPU STREAM's, the better of plain and non-temporal stores.
+        flops_per_s: fused multiply-adds in float32 on a CPU; on a GPU the vendor's matrix product in the format of the
+            problem's operands.
     """
 
     copy_bytes_per_s: float
@@ -45,9 +55,8 @@ class Standing(msgspec.Struct, frozen=True):
 
     Attributes:
         best: the tuned genome, measured in these rounds; every figure below is None where it failed.
-        default, baseline, library: the rivals; the default is that of the search space, the baseline a plain loop nest
-            at -O3, the library numpy.
-        stream_fraction: compulsory bytes per second in units of the STREAM copy's, with its interval.
+        default, baseline, library: the rivals; the default is that of the search space, the others ``labels`` names.
+        stream_fraction: compulsory bytes per second in units of the copy's, with its interval.
         roofline_fraction: least time that the two peaks allow, in units of the measured time.
     """
 
@@ -59,6 +68,7 @@ class Standing(msgspec.Struct, frozen=True):
     peaks: Peaks | None
     stream_fraction: Ratio | None
     roofline_fraction: float | None
+    labels: Labels = Labels()
 
 
 class Contender(msgspec.Struct, frozen=True):
@@ -86,6 +96,7 @@ class Contest(msgspec.Struct, frozen=True):
     library: Contender
     copies: tuple[Contender, ...]
     fma: Contender
+    labels: Labels = Labels()
 
 
 @runtime_checkable
@@ -119,6 +130,7 @@ def evaluate_contest(contest: Contest, cost: CostFacts) -> Standing:
         peaks=peaks,
         stream_fraction=_scaled(paired_ratio(copy.windows, tuned), cost.bytes / copy.work) if peaks and tuned else None,
         roofline_fraction=roofline,
+        labels=contest.labels,
     )
 
 

@@ -162,6 +162,50 @@ class Timing(msgspec.Struct, frozen=True):
             raise ValueError(f"a timing needs samples, got {self.samples}")
 
 
+class ErrorAgainst(str, Enum):
+    """What a trial's errors are relative to: the exact answer, or what a foreign kernel's default computes."""
+
+    FLOAT64 = "float64"
+    DEFAULT = "default"
+
+
+class Origin(str, Enum):
+    """Who says so: a measurement, the compiler, or arithmetic on what these said."""
+
+    MEASURED = "measured"
+    COMPILER = "compiler"
+    DERIVED = "derived"
+
+
+class Introspection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a variant is made of and what it reached; flat, so that each field can be a column. None: not known.
+
+    ``origin`` tells of each field who says so.
+
+    Attributes:
+        registers: 32-bit registers of a thread.
+        local_bytes: memory of a thread for what found no register; 0: nothing was spilled.
+        shared_bytes: shared memory of a block.
+        occupancy: resident warps as a share of the most there can be, 0 to 1.
+        bytes_per_s: compulsory traffic (each input read once, each output written once) over the median time.
+        flops_per_s: floating-point operations over the median time.
+        roofline_fraction: least time that the measured peaks of the device allow, in units of the median time.
+    """
+
+    registers: int | None = None
+    local_bytes: int | None = None
+    shared_bytes: int | None = None
+    occupancy: float | None = None
+    bytes_per_s: float | None = None
+    flops_per_s: float | None = None
+    roofline_fraction: float | None = None
+
+    @staticmethod
+    def origin(field: str) -> Origin:
+        """Who says so."""
+        return Origin.COMPILER if field in ("registers", "local_bytes", "shared_bytes") else Origin.DERIVED
+
+
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One evaluated genome.
 
@@ -170,12 +214,16 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         error_frobenius: ‖C−R‖_F / ‖R‖_F against float64; None where it was not computed.
         error_componentwise: max |C−R| / scale against float64, where the family states its scale
             (|A||B| for matmul); None where it was not computed.
-        energy_j: joules of one launch; None where no meter read it.
+        error_against: what both errors are relative to; ``default``: it says nothing of the right answer.
+        energy_j: joules of one launch, gross; None where no meter read it.
+        energy_low_j, energy_high_j: its 95 % interval; None where the meter gave none.
+        energy_above_idle_j: the same less what the idle device draws; None where that was not measured.
         compile_ns: time from genome to library: lowering, printing, and the compiler unless the library was cached;
             None where nothing was compiled.
         check_ns: time spent on checking the answer; None where it was not checked.
         measure_ns: time spent warming up and timing, under the device lease.
-        detail: why a failed trial failed, in one line.
+        detail: why a failed trial failed, in one line; of an ok trial, why it has no energy, where one was asked for.
+        introspection: None where the target tells nothing.
     """
 
     problem: Problem
@@ -187,10 +235,15 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     error_componentwise: float | None = None
     energy_j: float | None = None
     energy_source: EnergySource = EnergySource.UNMETERED
+    energy_low_j: float | None = None
+    energy_high_j: float | None = None
+    energy_above_idle_j: float | None = None
     compile_ns: int | None = None
     check_ns: int | None = None
     measure_ns: int | None = None
     detail: str = ""
+    introspection: Introspection | None = None
+    error_against: ErrorAgainst = ErrorAgainst.FLOAT64
 
     def __post_init__(self) -> None:
         if (self.timing is None) == (self.status is Status.OK):

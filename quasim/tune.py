@@ -51,6 +51,7 @@ def tune(
     budget: int,
     *,
     playoff_size: int = 5,
+    batch_size: int = BATCH,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> TuneResult:
     """Evaluate up to ``budget`` genomes and choose the best.
@@ -60,15 +61,17 @@ def tune(
 
     Args:
         playoff_size: how many finalists are measured again before one is chosen.
+        batch_size: how many genomes are asked for, compiled and measured at a time.
         on_trial: told each evaluated trial as it comes.
 
     Raises:
-        ConfigError: the budget is below 0, or the playoff below 1.
+        ConfigError: the budget is below 0, or one of the sizes below 1.
     """
-    if budget < 0 or playoff_size < 1:
-        raise ConfigError(f"budget={budget}, playoff_size={playoff_size}", "give 0 or more, and 1 or more")
+    if budget < 0 or min(playoff_size, batch_size) < 1:
+        sizes = f"playoff_size={playoff_size}, batch_size={batch_size}"
+        raise ConfigError(f"budget={budget}, {sizes}", "give 0 or more, and 1 or more")
     trials: list[Trial] = []
-    while len(trials) < budget and (genomes := strategy.ask(min(BATCH, budget - len(trials)))):
+    while len(trials) < budget and (genomes := strategy.ask(min(batch_size, budget - len(trials)))):
         batch = target.evaluate(problem, genomes)
         strategy.tell(batch)
         trials += batch

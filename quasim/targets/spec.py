@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from quasim.errors import ConfigError
 from quasim.targets.c.device import CTarget
 from quasim.targets.replay import ReplayTarget
+from quasim.targets.triton.resources import limits
 from quasim.trial import Problem
+
+if TYPE_CHECKING:
+    from quasim.targets.triton.device import TritonTarget
+    from quasim.targets.triton.pool import Compiler
 
 
 class CSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c", tag_field="kind"):
@@ -32,6 +38,43 @@ class CSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c", ta
             MissingToolError: there is no C compiler.
         """
         return CTarget(threads=self.threads)
+
+
+class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="triton", tag_field="kind"):
+    """Triton on one of this host's NVIDIA GPUs.
+
+    Attributes:
+        device: index among the visible GPUs.
+        arch: for which is compiled, such as ``sm_80`` for a device of 8.6; None: the device's own.
+        metered: whether the finalists' energy is read, which takes three seconds a genome.
+
+    Raises:
+        ConfigError: the index is negative.
+        UnknownNameError: no such architecture.
+    """
+
+    device: int = 0
+    arch: str | None = None
+    metered: bool = True
+
+    def __post_init__(self) -> None:
+        if self.device < 0:
+            raise ConfigError(f"device={self.device} is no GPU", "give an index from 0 on")
+        if self.arch is not None:
+            limits(self.arch)
+
+    def open(self, compiler: Compiler | None = None) -> TritonTarget:
+        """The target, ready to measure; it starts a worker with a context on the GPU.
+
+        Args:
+            compiler: of the sources; None: processes of this host.
+
+        Raises:
+            MissingToolError: there is no NVIDIA driver, GPU, PyTorch, cuda-bindings or Triton; it says which.
+        """
+        from quasim.targets.triton.device import TritonTarget  # the compiler's modules: only for who has a GPU
+
+        return TritonTarget(index=self.device, arch=self.arch, metered=self.metered, compiler=compiler)
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,4 +106,4 @@ class ReplaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="r
         return ReplayTarget("replay", [(r.from_cycle, Path(r.path)) for r in self.recordings])
 
 
-TargetSpec = CSpec | ReplaySpec
+TargetSpec = CSpec | TritonSpec | ReplaySpec

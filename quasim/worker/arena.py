@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from quasim.kernels import Array, Arrays
-from quasim.kernels.accuracy import UNTOUCHED
-from quasim.kernels.ir import Kernel, Role
+from quasim.kernels._base import numpy_dtype
+from quasim.kernels.accuracy import untouched
+from quasim.kernels.ir import Kernel, Role, extents
 
 ALIGN = 64
 
@@ -24,8 +25,9 @@ which makes loads wait for unrelated stores."""
 MAX_SETS = 4096
 """Below some 16 KiB of arrays, the margins outgrow the problem and the memory would be theirs."""
 
-Words = npt.NDArray[np.uint32]
-MARK = np.float32(UNTOUCHED).view(np.uint32)
+Bytes = npt.NDArray[np.uint8]
+MARK = np.uint8(0xE5)
+"""Every byte of a margin: arrays of 16-bit numbers may end within a word."""
 
 
 class Arena:
@@ -38,14 +40,14 @@ class Arena:
 
     def __init__(self, kernel: Kernel, shape: Mapping[str, int], inputs: Arrays, total_bytes: int) -> None:
         self._inputs = inputs
-        self._outputs = [t.name for t in kernel.tensors if t.role is Role.OUTPUT]
-        layout = {t.name: (np.dtype(t.dtype), tuple(shape[d.name] for d in t.shape)) for t in kernel.tensors}
-        self.set_bytes = sum(dtype.itemsize * int(np.prod(extents)) for dtype, extents in layout.values())
+        self._outputs = {t.name: untouched(t.dtype) for t in kernel.tensors if t.role is Role.OUTPUT}
+        layout = {t.name: (numpy_dtype(t.dtype), extents(t, shape)) for t in kernel.tensors}
+        self.set_bytes = sum(dtype.itemsize * int(np.prod(sizes)) for dtype, sizes in layout.values())
         count = min(MAX_SETS, -(-total_bytes // self.set_bytes) + 1)
-        stride = sum(_padded(dtype.itemsize * int(np.prod(extents))) for dtype, extents in layout.values())
+        stride = sum(_padded(dtype.itemsize * int(np.prod(sizes))) for dtype, sizes in layout.values())
         self._block = aligned_block(MARGIN_BYTES + count * stride)
-        self._block.view(np.uint32)[:] = MARK
-        self._margins: list[list[Words]] = []
+        self._block[:] = MARK
+        self._margins: list[list[Bytes]] = []
         self.sets: list[Arrays] = []
         at = _lines(MARGIN_BYTES)
         for _ in range(count):
@@ -58,23 +60,25 @@ class Arena:
 
     def _add_set(self, layout: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]], at: int) -> int:
         arrays: dict[str, Array] = {}
-        margins = [self._block[max(0, at - MARGIN_BYTES) : at].view(np.uint32)]
-        for name, (dtype, extents) in layout.items():
-            end = at + dtype.itemsize * int(np.prod(extents))
-            arrays[name] = self._block[at:end].view(dtype).reshape(extents)
+        margins = [self._block[max(0, at - MARGIN_BYTES) : at]]
+        for name, (dtype, sizes) in layout.items():
+            end = at + dtype.itemsize * int(np.prod(sizes))
+            arrays[name] = self._block[at:end].view(dtype).reshape(sizes)
             following = at + _padded(end - at)
-            margins.append(self._block[end:following].view(np.uint32))
+            margins.append(self._block[end:following])
             at = following
         self.sets.append(arrays)
         self._margins.append(margins)
         for name, source in self._inputs.items():
             arrays[name][...] = source
+        for name, mark in self._outputs.items():
+            arrays[name].fill(mark)
         return at
 
     def clear_outputs(self, index: int) -> None:
-        """Fill the outputs of one set with ``UNTOUCHED``."""
-        for name in self._outputs:
-            self.sets[index][name].fill(UNTOUCHED)
+        """Fill the outputs of one set with what marks them as untouched."""
+        for name, mark in self._outputs.items():
+            self.sets[index][name].fill(mark)
 
     def outputs(self, index: int) -> Arrays:
         """The output arrays of one set."""
@@ -89,7 +93,7 @@ class Arena:
         found = ""
         for name, source in self._inputs.items():
             array = self.sets[index][name]
-            if not np.array_equal(array.view(np.uint32), source.view(np.uint32)):
+            if not np.array_equal(_bits(array), _bits(source)):
                 found = f"wrote into its input {name}"
                 array[...] = source
         for margin in self._margins[index]:
@@ -97,6 +101,11 @@ class Arena:
                 found = "wrote past the end of an array"
                 margin[:] = MARK
         return found
+
+
+def _bits(array: Array) -> npt.NDArray[np.unsignedinteger]:
+    """The numbers as integers, so that equal NaN are equal."""
+    return array.view(np.dtype(f"u{array.itemsize}"))
 
 
 def _lines(size: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -13,11 +13,13 @@ from quasim.errors import QuasimError
 from quasim.kernels import Arrays
 from quasim.kernels.ir import Role
 from quasim.machine import this_machine
+from quasim.meters.energy import Energy
 from quasim.targets.c.launch import load
 from quasim.trial import Status
 from quasim.worker.arena import aligned_block
 from quasim.worker.prepared import Bench, Launch
-from quasim.worker.protocol import Entry, Outcome, Peak, PeakKind, Variant
+from quasim.worker.protocol import Entry, Library, Outcome, Peak, PeakKind, Plan, Variant
+from quasim.worker.windows import host_window
 
 COPY_CACHES = 4
 """STREAM's rule: each array has at least four times the last-level cache."""
@@ -28,19 +30,27 @@ FMA_STEPS = 1_000_000
 """24 M flops per lane: a few milliseconds, long against the start of a team of threads."""
 
 
-class Competitor(Protocol):
-    """Something to check once and to time often."""
+class HostCompetitor(ABC):
+    """What all have in common on a CPU: the host's clock times them, and no meter reads one core's share."""
 
+    @abstractmethod
     def check(self) -> Outcome:
         """Run once and judge the answer."""
-        ...
 
+    @abstractmethod
     def next_launch(self) -> Launch:
         """The next launch to time."""
-        ...
+
+    def window(self, plan: Plan, best_ns: float | None) -> tuple[int, ...]:
+        """One window of launches, timed one by one."""
+        return host_window(self.next_launch, plan, best_ns)
+
+    def energy(self, window_ns: int) -> Energy:
+        """Unmetered."""
+        return Energy(voided="a CPU worker has no meter")
 
 
-def competitor(entry: Entry, bench: Bench) -> Competitor:
+def competitor(entry: Entry, bench: Bench) -> HostCompetitor:
     """The competitor that an entry names.
 
     Raises:
@@ -51,10 +61,12 @@ def competitor(entry: Entry, bench: Bench) -> Competitor:
     if isinstance(entry, Variant):
         loaded = load(Path(entry.path), bench.family.kernel)
         return KernelCompetitor(bench, lambda arrays: loaded.prepare(bench.problem.dims, arrays))
-    return KernelCompetitor(bench, lambda arrays: _library(bench, arrays))
+    if isinstance(entry, Library):
+        return KernelCompetitor(bench, lambda arrays: _library(bench, arrays))
+    raise QuasimError(f"a CPU worker cannot run a {type(entry).__name__}", "ask a GPU worker")
 
 
-class KernelCompetitor:
+class KernelCompetitor(HostCompetitor):
     """Anything that computes the problem's outputs from its inputs.
 
     Args:
@@ -67,13 +79,7 @@ class KernelCompetitor:
 
     def check(self) -> Outcome:
         """Run once on clean outputs and compare with the reference."""
-        verdict = self._bench.check(self._prepare)
-        return Outcome(
-            status=Status.WRONG_RESULT if verdict.wrong else Status.OK,
-            error_frobenius=verdict.errors.frobenius if verdict.errors else None,
-            error_componentwise=verdict.errors.componentwise if verdict.errors else None,
-            detail=verdict.wrong,
-        )
+        return self._bench.check(self._prepare).outcome
 
     def next_launch(self) -> Launch:
         """A launch on the set that was used longest ago."""
@@ -93,7 +99,7 @@ def _library(bench: Bench, arrays: Arrays) -> Launch:
     return launch
 
 
-class PeakCompetitor:
+class PeakCompetitor(HostCompetitor):
     """What the machine can do at most, measured like everyone else."""
 
     def __init__(self, path: Path, kind: PeakKind) -> None:

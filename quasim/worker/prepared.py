@@ -10,8 +10,9 @@ import numpy as np
 
 from quasim.kernels import Arrays, family
 from quasim.kernels.accuracy import Errors, kernel_errors
-from quasim.trial import Problem
+from quasim.trial import Problem, Status
 from quasim.worker.arena import Arena
+from quasim.worker.protocol import Outcome
 
 Launch = Callable[[], object]
 """Runs a competitor once on arrays fixed before."""
@@ -28,6 +29,16 @@ class Verdict:
 
     errors: Errors | None
     wrong: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """As the worker tells it."""
+        return Outcome(
+            status=Status.WRONG_RESULT if self.wrong else Status.OK,
+            error_frobenius=self.errors.frobenius if self.errors else None,
+            error_componentwise=self.errors.componentwise if self.errors else None,
+            detail=self.wrong,
+        )
 
 
 class Bench:
@@ -52,6 +63,16 @@ class Bench:
         references = sum(r.value.nbytes + r.scale.nbytes for r in self._references.values())
         return self.arena.bytes + references
 
+    @property
+    def set_count(self) -> int:
+        """How many sets of arrays there are."""
+        return len(self.arena.sets)
+
+    @property
+    def set_bytes(self) -> int:
+        """Bytes of the arrays of one set."""
+        return self.arena.set_bytes
+
     def next_set(self) -> int:
         """The set that was used longest ago; shared by all competitors, so that none finds its data in a cache."""
         self._position = (self._position + 1) % len(self.arena.sets)
@@ -68,13 +89,23 @@ class Bench:
         trespass = self.arena.trespass(0)
         outputs = self.arena.outputs(0)
         errors = kernel_errors(self.family.kernel, outputs, self._references)
-        if trespass:
-            return Verdict(None, trespass)
-        if not math.isfinite(errors.frobenius) or not math.isfinite(errors.componentwise):
-            return Verdict(None, _why_infinite(outputs))
-        if errors.frobenius > self.family.tolerance:
-            return Verdict(errors, f"error {errors.frobenius:.3g} is above the tolerance {self.family.tolerance:.3g}")
-        return Verdict(errors, "")
+        return judge(errors, trespass, self.family.tolerance, lambda: _why_infinite(outputs))
+
+
+def judge(errors: Errors, trespass: str, tolerance: float, why_infinite: Callable[[], str]) -> Verdict:
+    """The verdict on an answer, whoever computed its errors.
+
+    Args:
+        trespass: what was written that must not be; empty for nothing.
+        why_infinite: asked where an error is not finite.
+    """
+    if trespass:
+        return Verdict(None, trespass)
+    if not math.isfinite(errors.frobenius) or not math.isfinite(errors.componentwise):
+        return Verdict(None, why_infinite())
+    if errors.frobenius > tolerance:
+        return Verdict(errors, f"error {errors.frobenius:.3g} is above the tolerance {tolerance:.3g}")
+    return Verdict(errors, "")
 
 
 def _why_infinite(outputs: Arrays) -> str:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-from quasim.errors import ConfigError, DataError, QuasimError
+from quasim.errors import ConfigError, DataError, MissingToolError, QuasimError
 from quasim.trial import Status
-from quasim.worker.protocol import Reply, Request, pack, read_reply
+from quasim.worker.protocol import Ran, Ready, Reply, Request, Unable, pack, read_reply
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where ``quasim`` is imported from; the project itself may not be installed."""
@@ -50,7 +51,8 @@ class Limits(msgspec.Struct, frozen=True):
     """What a worker may take.
 
     Attributes:
-        memory_bytes: of address space; a variant that wants more gets none and fails or crashes.
+        memory_bytes: of address space on a CPU; a variant that wants more gets none and fails or crashes. A GPU worker
+            reserves far more than it uses: there it limits what is resident, and who takes more is killed.
         prepare_s: for making the inputs and the reference of a problem.
         run_s: for checking and timing one entry.
     """
@@ -69,15 +71,19 @@ class Worker:
 
     Args:
         threads: of OpenMP and of the library in the worker.
+        desk: what it measures on: ``cpu``, or ``cuda:`` and an index.
 
     Attributes:
         starts: how many processes have been started so far; a new one has forgotten what was prepared.
+        ready: how the running process has introduced itself; None until it has.
     """
 
-    def __init__(self, limits: Limits, threads: int) -> None:
+    def __init__(self, limits: Limits, threads: int, desk: str = "cpu") -> None:
         self.limits = limits
         self.starts = 0
+        self.ready: Ready | None = None
         self._threads = threads
+        self._desk = desk
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline = -1
 
@@ -86,26 +92,41 @@ class Worker:
         """Process id; None while none runs."""
         return self._process.pid if self._process else None
 
-    def start(self) -> None:
+    def launch(self) -> None:
+        """Make sure that a process is on its way; ``start`` waits for it."""
+        if self._process is None:
+            self._process, self._lifeline = _spawn(self._threads, self.limits.memory_bytes, self._desk)
+            self.starts += 1
+
+    def start(self) -> Ready:
         """Make sure that a process runs.
 
         Raises:
             WorkerStartError: it cannot be started.
+            MissingToolError: this machine lacks what its desk needs.
         """
-        if self._process is not None:
-            return
-        self._process, self._lifeline = _spawn(self._threads, self.limits.memory_bytes)
-        self.starts += 1
+        self.launch()
+        if self.ready is None:
+            self.ready = self._introduction()
+        return self.ready
+
+    def _introduction(self) -> Ready:
         try:
-            self._receive(START_TIMEOUT_S)
+            first = self._receive(START_TIMEOUT_S)
         except WorkerLostError as error:
             raise WorkerStartError(
                 f"a worker with {self.limits.memory_bytes >> 20} MiB did not start: {error.what}",
                 "see its error output above, or allow it more memory",
             ) from error
+        if isinstance(first, Ready):
+            return first
+        self._bury()
+        if isinstance(first, Unable):
+            raise MissingToolError(first.what, first.do)
+        raise WorkerStartError(f"a worker began with {type(first).__name__}", "run one version of quasim")
 
     def call(self, request: Request, timeout_s: float) -> Reply:
-        """Ask, and wait for the answer.
+        """Ask, and wait for the answer. A worker that is spent ends with its answer.
 
         Raises:
             WorkerLostError: it died, hung, or spoke nonsense; it is gone then.
@@ -115,8 +136,11 @@ class Worker:
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it died meanwhile: reading its answer tells how
-            self._process.stdin.write(pack(request))
-        return self._receive(timeout_s)
+            _write(self._process.stdin, pack(request))
+        reply = self._receive(timeout_s)
+        if isinstance(reply, Ran) and reply.spent:
+            self._bury()
+        return reply
 
     def close(self) -> None:
         """End the process, if one runs."""
@@ -151,7 +175,7 @@ class Worker:
 
         A process whose pipe has ended has its exit code already: this signal does not change it.
         """
-        process, self._process = self._process, None
+        process, self._process, self.ready = self._process, None, None
         assert process is not None
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -163,17 +187,23 @@ class Worker:
         return code
 
 
-def _spawn(threads: int, memory_bytes: int) -> tuple[subprocess.Popen[bytes], int]:
+def _write(pipe: IO[bytes], data: bytes) -> None:
+    """All of it: an unbuffered pipe takes what fits, and a compiled kernel may not."""
+    while data:
+        data = data[pipe.write(data) :]
+
+
+def _spawn(threads: int, memory_bytes: int, desk: str) -> tuple[subprocess.Popen[bytes], int]:
     """A new worker, and our end of its lifeline: the kernel closes it when we die, and that ends the worker."""
     watched, lifeline = os.pipe()
     try:
         # ROOT is the working directory because -m puts that first on the path. Never a fork: threads, locks and the
         # lifelines of other workers would come along.
         process = subprocess.Popen(
-            [sys.executable, "-m", "quasim.worker", str(watched), str(memory_bytes)],
+            [sys.executable, "-m", "quasim.worker", str(watched), str(memory_bytes), desk],
             bufsize=0,
             cwd=ROOT,
-            env={**_without_secrets(os.environ), **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            env={**without_secrets(os.environ), **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             pass_fds=(watched,),
             start_new_session=True,
             stdin=subprocess.PIPE,
@@ -187,7 +217,7 @@ def _spawn(threads: int, memory_bytes: int) -> tuple[subprocess.Popen[bytes], in
     return process, lifeline
 
 
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """What a worker may see: variants run there, and have no business with the cluster's token."""
     return {name: value for name, value in environment.items() if not name.startswith("RAY_AUTH_TOKEN")}
 

@@ -10,6 +10,8 @@ import msgspec
 
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError
+from quasim.meters.energy import Energy
+from quasim.targets.triton.image import Image
 from quasim.trial import Problem, Status
 
 HEADER = struct.Struct(">I")
@@ -43,7 +45,41 @@ class Peak(msgspec.Struct, frozen=True, tag="peak"):
     kind: PeakKind
 
 
-Entry = Variant | Library | Peak
+class Binary(msgspec.Struct, frozen=True, tag="binary"):
+    """A kernel of the problem's family, compiled for the worker's GPU."""
+
+    image: Image
+
+
+class PeerKind(str, Enum):
+    """How PyTorch computes a family: its primitive operations one by one, these compiled, or the vendor's function."""
+
+    EAGER = "eager"
+    COMPILED = "compiled"
+    LIBRARY = "library"
+
+
+class Peer(msgspec.Struct, frozen=True, tag="peer"):
+    """PyTorch on the worker's GPU."""
+
+    kind: PeerKind
+
+
+class DevicePeakKind(str, Enum):
+    """A device copy, or the vendor's matrix product in the precision of the problem's operands."""
+
+    COPY = "copy"
+    PRODUCT = "product"
+
+
+class DevicePeak(msgspec.Struct, frozen=True, tag="device_peak"):
+    """What the worker's GPU reaches with the vendor's own code."""
+
+    kind: DevicePeakKind
+
+
+Entry = Variant | Library | Peak | Binary | Peer | DevicePeak
+"""The first three are of a CPU worker, the others of a GPU worker; each refuses the other's as a launch error."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -56,6 +92,7 @@ class Plan(msgspec.Struct, frozen=True):
         rounds: windows per entry. In each round every entry has one window, in shuffled order.
         race_ratio: an entry whose first three launches are all slower than this many times the best known time
             gives up.
+        energy_window_ns: how long each entry is metered after it was timed, on a GPU worker; 0: unmetered.
     """
 
     rounds: int = 1
@@ -64,17 +101,25 @@ class Plan(msgspec.Struct, frozen=True):
     max_samples: int = 2000
     cap_ns: int = 1_000_000_000
     race_ratio: float = 3.0
+    energy_window_ns: int = 0
 
     def __post_init__(self) -> None:
         if min(self.rounds, self.window_ns, self.min_samples, self.cap_ns) < 1 or self.max_samples < self.min_samples:
             raise ValueError(f"not a plan: {self}")
+        if self.energy_window_ns < 0:
+            raise ValueError(f"not a plan: {self}")
 
 
 class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
-    """Make inputs from the seed, their reference, and enough copies to leave the caches behind."""
+    """Make inputs from the seed, their reference, and enough copies to leave the caches behind.
+
+    Attributes:
+        standard: a kernel whose answer is the reference, where the family has none; on a GPU worker.
+    """
 
     problem: Problem
     seed: int
+    standard: Image | None = None
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
@@ -96,8 +141,38 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
 Request = Prepare | Run
 
 
+class Gpu(msgspec.Struct, frozen=True):
+    """The device of a GPU worker, as its driver and PyTorch describe it.
+
+    Attributes:
+        name: as the vendor prints it.
+        uuid: ``GPU-…``; the same for every process, whatever devices are visible to it.
+        arch: such as ``sm_90``.
+        multiprocessors: how many.
+        l2_bytes, memory_bytes: of the whole device.
+        versions: (component, version) pairs of what runs there.
+    """
+
+    name: str
+    uuid: str
+    arch: str
+    multiprocessors: int
+    l2_bytes: int
+    memory_bytes: int
+    versions: tuple[tuple[str, str], ...]
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The first thing a worker says: it has started under its limits."""
+    """The first thing a worker says: it has started under its limits; ``gpu`` None: it works on the CPU."""
+
+    gpu: Gpu | None = None
+
+
+class Unable(msgspec.Struct, frozen=True, tag="unable"):
+    """The other first thing: what is missing on this machine, and what to do about it. The worker ends."""
+
+    what: str
+    do: str
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
@@ -115,6 +190,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         error_frobenius, error_componentwise: None where no answer was computed, or where it was wrong beyond measure.
         check_ns, measure_ns: None where it came to no check, or to no timing.
         work: bytes or flops of one launch of a peak; 0 for everything else.
+        energy: of one launch; None where none was asked for.
     """
 
     status: Status
@@ -125,12 +201,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     measure_ns: int | None = None
     work: int = 0
     detail: str = ""
+    energy: Energy | None = None
 
 
 class Ran(msgspec.Struct, frozen=True, tag="ran"):
-    """One outcome for each entry, in order."""
+    """One outcome for each entry, in order.
+
+    Attributes:
+        spent: an entry left the process unfit for more (a poisoned CUDA context): it must be replaced, and outcomes
+            other than ``crashed`` say nothing.
+    """
 
     outcomes: tuple[Outcome, ...]
+    spent: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -139,7 +222,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     detail: str
 
 
-Reply = Ready | Prepared | Ran | Failed
+Reply = Ready | Unable | Prepared | Ran | Failed
 
 
 def pack(message: Request | Reply) -> bytes:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from quasim.kernels import CostFacts
 from quasim.measure import Ratio, timing
-from quasim.standing import Contender, Contest, evaluate_contest
+from quasim.standing import Contender, Contest, Labels, evaluate_contest
 from quasim.trial import Genome, Problem, Status, Trial
 
 PROBLEM = Problem.of("softmax", rows=1, cols=1)
@@ -75,3 +76,9 @@ def test_without_peaks_there_are_no_fractions() -> None:
     assert standing.peaks is None
     assert standing.stream_fraction is None
     assert standing.default.ratio is not None
+
+
+def test_a_targets_own_names_for_the_rivals_are_kept() -> None:
+    labels = Labels(baseline="eager", library="vendor", copy="device copy", flops="vendor product")
+    standing = evaluate_contest(msgspec.structs.replace(_contest(), labels=labels), CostFacts(1, 1))
+    assert standing.labels == labels

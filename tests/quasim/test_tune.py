@@ -122,6 +122,14 @@ def test_the_budget_is_kept_and_asked_for_in_batches() -> None:
     assert len(seen) == BATCH + 3
 
 
+def test_batches_are_as_large_as_wanted() -> None:
+    search = InOrder()
+    tune(TableTarget(), PROBLEM, search, 8, batch_size=5)
+    assert search.batches == [5, 3]
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        tune(TableTarget(), PROBLEM, search, 8, batch_size=0)
+
+
 def test_a_run_resumes_from_told_trials() -> None:
     first = InOrder()
     before = tune(TableTarget(), PROBLEM, first, 15)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from itertools import pairwise
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from quasim.kernels import family
-from quasim.kernels.accuracy import UNTOUCHED
+from quasim.kernels.accuracy import UNTOUCHED, untouched
+from quasim.kernels.ir import Role, Tensor
 from quasim.worker.arena import ALIGN, MAX_SETS, Arena
 
 KERNEL = family("softmax").kernel
@@ -51,6 +54,40 @@ def test_arrays_are_aligned_disjoint_and_equal_in_every_set(cols: int) -> None:
 def test_arrays_of_whole_pages_do_not_share_their_page_offset() -> None:
     arrays = _arena(4, 1024, 1).sets[0]
     assert arrays["x"].ctypes.data % 4096 != arrays["y"].ctypes.data % 4096
+
+
+def _narrow() -> Arena:
+    """Arrays of 15 numbers of 16 bits, which end within a word, and of constant extents."""
+    x = Tensor("x", (3, 5), "bfloat16", Role.INPUT)
+    y = Tensor("y", (3, 5), "float16", Role.OUTPUT)
+    source = np.arange(15).reshape(3, 5).astype(ml_dtypes.bfloat16)
+    return Arena(replace(KERNEL, tensors=(x, y)), {}, {"x": source}, 1)
+
+
+def test_16_bit_arrays_of_constant_extents_hold_their_inputs_and_marked_outputs() -> None:
+    arena = _narrow()
+    assert arena.set_bytes == 2 * 2 * 15
+    for arrays in arena.sets:
+        assert arrays["x"].astype(int).tolist() == np.arange(15).reshape(3, 5).tolist()
+        assert (arrays["y"] == untouched("float16")).all()
+    arena.sets[0]["y"][...] = 1
+    arena.clear_outputs(0)
+    assert (arena.sets[0]["y"] == untouched("float16")).all()
+
+
+@pytest.mark.parametrize(("name", "element"), [("x", -1), ("x", 15), ("y", 15), ("y", 16)])
+def test_a_write_of_two_bytes_beside_a_16_bit_array_is_seen(name: str, element: int) -> None:
+    arena = _narrow()
+    ctypes.c_uint16.from_address(arena.sets[1][name].ctypes.data + 2 * element).value = 0
+    assert arena.trespass(1) == "wrote past the end of an array"
+    assert arena.trespass(1) == ""
+
+
+def test_a_write_into_a_16_bit_input_is_seen_and_undone() -> None:
+    arena = _narrow()
+    arena.sets[0]["x"][2, 4] = np.nan
+    assert arena.trespass(0) == "wrote into its input x"
+    assert arena.sets[0]["x"].astype(int).tolist() == np.arange(15).reshape(3, 5).tolist()
 
 
 def test_a_write_into_an_input_is_seen_and_undone() -> None:

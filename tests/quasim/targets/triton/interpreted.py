@@ -1,0 +1,163 @@
+"""Triton modules run by Triton's interpreter, on numpy arrays, in a process of its own: it replaces the language."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from quasim.codec import from_msgpack, to_msgpack
+from quasim.kernels import family
+from quasim.kernels._base import Arrays, numpy_dtype
+from quasim.kernels.accuracy import untouched_outputs
+from quasim.kernels.ir import extents
+from quasim.targets.triton.source import (
+    DescriptorParameter,
+    ExtentParameter,
+    PointerParameter,
+    Source,
+    SourceParameter,
+    source,
+)
+from quasim.trial import Genome, Problem
+from quasim.worker.process import ROOT
+
+SEED = 7
+MULTIPROCESSORS = 3
+"""Of the device that is pretended, so that persistent programs loop."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """A genome of a problem.
+
+    Attributes:
+        nan_at: put a NaN at this position of every input.
+    """
+
+    problem: Problem
+    genome: Genome
+    nan_at: int | None = None
+
+    def inputs(self) -> Arrays:
+        """Equal in every process."""
+        arrays = family(self.problem.kernel).inputs(self.problem.dims, np.random.default_rng(SEED))
+        if self.nan_at is not None:
+            for array in arrays.values():
+                array.flat[self.nan_at] = np.nan
+        return arrays
+
+    def source(self) -> Source:
+        """The module of the genome."""
+        return source(family(self.problem.kernel).kernel, self.genome, self.problem.dims)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Outputs by name: their bytes."""
+
+    outputs: dict[str, bytes]
+
+
+def interpreted(cases: Sequence[Case], folder: Path) -> list[Arrays]:
+    """The outputs of each case."""
+    asked = folder / "cases.msgpack"
+    asked.write_bytes(to_msgpack(list(cases)))
+    answered = folder / "answers.msgpack"
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(folder / "cache")}
+    command = [sys.executable, "-W", "ignore", "-m", __name__, str(asked), str(answered), str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = from_msgpack(answered.read_bytes(), list[Answer])
+    return [_arrays(case, answer) for case, answer in zip(cases, answers, strict=True)]
+
+
+def _arrays(case: Case, answer: Answer) -> Arrays:
+    kernel, dims = family(case.problem.kernel).kernel, case.problem.dims
+    return {
+        t.name: np.frombuffer(answer.outputs[t.name], numpy_dtype(t.dtype)).reshape(extents(t, dims))
+        for t in kernel.tensors
+        if t.name in answer.outputs
+    }
+
+
+def main(asked: str, answered: str, folder: str) -> None:
+    """Answer the cases of a file; in the process where the interpreter is switched on."""
+    patch_interpreter()
+    cases = from_msgpack(Path(asked).read_bytes(), list[Case])
+    Path(answered).write_bytes(to_msgpack([_run(case, Path(folder)) for case in cases]))
+
+
+def patch_interpreter() -> None:
+    """Arguments are made by us, and stay where they are: no torch is needed."""
+    from triton.runtime import interpreter
+
+    interpreter._implicit_cvt = lambda argument: argument
+    interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
+    interpreter.GridExecutor._init_args_hst = lambda self, args, kwargs: (args, kwargs)
+    interpreter.GridExecutor._restore_args_dev = lambda self, args, host, kwargs, kwargs_host: None
+
+
+def _with_index(patch: Callable[[type, object], None]) -> Callable[[type, object], None]:
+    """The interpreter makes an integer of an array of one element, which numpy no longer does by itself."""
+
+    def patched(tensor: type, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    return patched
+
+
+def _run(case: Case, folder: Path) -> Answer:
+    from quasim.targets.triton.compile import _module
+
+    text, dims = case.source(), case.problem.dims
+    outputs = untouched_outputs(family(case.problem.kernel).kernel, dims)
+    memory = {**case.inputs(), **outputs}
+    arguments = [_argument(parameter, memory, dims) for parameter in text.parameters]
+    with np.errstate(all="ignore"):
+        getattr(_module(text.text, folder), text.entry)[(text.grid.blocks(dims, MULTIPROCESSORS),)](*arguments)
+    return Answer({name: array.tobytes() for name, array in outputs.items()})
+
+
+def _argument(parameter: SourceParameter, memory: Arrays, dims: Mapping[str, int]) -> object:
+    import triton.language as tl
+
+    if isinstance(parameter, ExtentParameter):
+        kind = tl.int64 if parameter.bits == 64 else tl.int32
+        return scalar(np.array([dims[parameter.dim]], np.int64 if parameter.bits == 64 else np.int32), kind)
+    assert isinstance(parameter, PointerParameter | DescriptorParameter)
+    array = memory[parameter.tensor]
+    assert array.flags.c_contiguous
+    pointer = scalar(np.array([array.ctypes.data], np.uint64), tl.pointer_type(getattr(tl, parameter.dtype)))
+    return pointer if isinstance(parameter, PointerParameter) else _descriptor(parameter, pointer, dims)
+
+
+def scalar(data: npt.NDArray[np.generic], kind: object) -> object:
+    """A value of one element, as the interpreter passes it."""
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    return tl.tensor(TensorHandle(data, kind), kind)
+
+
+def _descriptor(parameter: DescriptorParameter, pointer: object, dims: Mapping[str, int]) -> object:
+    import triton.language as tl
+    from triton.runtime.interpreter import interpreter_semantic
+
+    sizes = [size.of(dims) for size in parameter.shape]
+    shape = [scalar(np.array([size], np.int32), tl.int32) for size in sizes]
+    strides = [scalar(np.array([np.prod(sizes[i + 1 :])], np.int64), tl.int64) for i in range(len(sizes) - 1)]
+    box = [tl.constexpr(size) for size in parameter.box]
+    return interpreter_semantic.make_tensor_descriptor(
+        base=pointer, shape=shape, strides=[*strides, tl.constexpr(1)], block_shape=box
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
