@@ -9,11 +9,12 @@ A restarted agent runs its constructor again, so whatever must survive lies in i
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from actors.energy import NodeMeter
 from actors.node_loop import CycleRecord, CycleStarted, Event, Measure, Measured, NodeLoop, Plan
 from actors.outbox import Link, Outbox, Position
 from aggregation.catalogue import Catalogue
@@ -22,9 +23,11 @@ from aggregation.plain import PlainClient
 from aggregation.signing import PolicyRefusedError, verify
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError, TrustError
+from quasim.meters import NoMeter
 from quasim.search import strategy
 from quasim.standing import Contestable, Standing, standing
 from quasim.targets import DeviceFacts, Target
+from quasim.targets.profile import Profilable, Profile
 from quasim.trial import Genome, Problem, Trial
 from storage.batches import Evaluation
 from storage.files import make_folder, write_atomic
@@ -91,8 +94,14 @@ class NodeSnapshot(msgspec.Struct, frozen=True):
     refused: int
 
 
-def drive(loop: NodeLoop, target: Target, cycle: int) -> CycleRecord:
-    """Run one cycle of a loop on a target: measure whatever it asks for, until it has finished."""
+def drive(
+    loop: NodeLoop, target: Target, cycle: int, on_measured: Callable[[Problem], None] = lambda _: None
+) -> CycleRecord:
+    """Run one cycle of a loop on a target: measure whatever it asks for, until it has finished.
+
+    Args:
+        on_measured: told the problem after each measurement.
+    """
     target.start_cycle(cycle)
     events: list[Event] = [CycleStarted(cycle)]
     while True:
@@ -101,18 +110,22 @@ def drive(loop: NodeLoop, target: Target, cycle: int) -> CycleRecord:
                 return instruction.record
             measure = target.playoff if instruction.playoff else target.evaluate
             events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
+            on_measured(instruction.problem)
 
 
 class NodeAgent:
-    """One node of the fleet; a single caller at a time."""
+    """One node of the fleet; a single caller at a time.
 
-    def __init__(self, spec: NodeSpec, target: Target, link: Link) -> None:
+    Args:
+        meter: of the target's device; None: unmetered.
+    """
+
+    def __init__(self, spec: NodeSpec, target: Target, link: Link, meter: NodeMeter | None = None) -> None:
         self._spec = spec
         self._target = target
         self._link = link
+        self._meter = meter or NodeMeter(NoMeter(target.name, f"the {target.name} target has no meter"))
         self._folder = make_folder(spec.folder)
-        # Before anything is read: a predecessor that is being killed may still be committing.
-        self._owned = Ownership(spec.folder, HANDOVER_S)
         key = load_or_create_key(spec.site_key)
         if fingerprint(key) != spec.site_fingerprint:
             raise TrustError(
@@ -122,9 +135,15 @@ class NodeAgent:
         self._client: PlainClient | None = None
         self._counts: dict[str, int] = {}
         self._record: CycleRecord | None = None
-        position = self._restore()
-        ids = IdDictionary(spec.dictionary, key)
-        self._outbox = Outbox(spec.folder / "spool", spec.name, target.device.family, ids, position)
+        # Before anything is read: a predecessor that is being killed may still be committing.
+        self._owned = Ownership(spec.folder, HANDOVER_S)
+        try:
+            position = self._restore()
+            ids = IdDictionary(spec.dictionary, key)
+            self._outbox = Outbox(spec.folder / "spool", spec.name, target.device.family, ids, position)
+        except BaseException:
+            self._owned.close()
+            raise
 
     def _restore(self) -> Position:
         """A loop that stands where the last commit left it."""
@@ -160,11 +179,13 @@ class NodeAgent:
         if policy is not None:
             self.adopt(policy)
         try:
-            record = drive(self._loop, self._target, cycle)
+            tally = self._meter.tally()
+            record = drive(self._loop, self._target, cycle, tally.lap)
         except Exception:
             # Half a cycle counts for nothing; the next one starts from the last commit.
             self._restore()
             raise
+        record = msgspec.structs.replace(record, spent=tally.spent())
         self._commit(record)
         self.flush()
         return record
@@ -203,6 +224,10 @@ class NodeAgent:
         """The fastest trials that this node knows of a problem."""
         return self._loop.best(problem, count)
 
+    def default(self, problem: Problem) -> Genome | None:
+        """What the kernel runs with where nobody tuned it; None where the space names nothing."""
+        return self._spaces[self._target.name, problem].default
+
     def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
         """Measure genomes in interleaved windows on this node's device."""
         return self._target.playoff(problem, genomes)
@@ -210,6 +235,10 @@ class NodeAgent:
     def standing(self, problem: Problem, genome: Genome) -> Standing | None:
         """A genome against its rivals on this node's device; None on a replayed one."""
         return standing(self._target, problem, genome) if isinstance(self._target, Contestable) else None
+
+    def profile(self, problem: Problem, genome: Genome) -> Profile | None:
+        """Hardware counters of one launch of a genome; None where the target has no profiler."""
+        return self._target.profile(problem, genome) if isinstance(self._target, Profilable) else None
 
     def flush(self) -> int:
         """Send telemetry that waits; how many batches are left because the aggregator could not be reached."""
@@ -230,6 +259,7 @@ class NodeAgent:
     def close(self) -> None:
         """End the node's workers and give its folder back."""
         self._target.close()
+        self._meter.close()
         self._owned.close()
 
     def _commit(self, record: CycleRecord) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from actors.energy import Spent
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError
 from quasim.policy import Policy, prior_for
@@ -76,12 +77,17 @@ class ProblemCycle(msgspec.Struct, frozen=True):
 
 
 class CycleRecord(msgspec.Struct, frozen=True):
-    """One node's cycle; the generation as it is kept in the folder of the run."""
+    """One node's cycle; the generation as it is kept in the folder of the run.
+
+    Attributes:
+        spent: what the node's device drew meanwhile.
+    """
 
     node: str
     cycle: int
     policy_version: int
     problems: tuple[ProblemCycle, ...]
+    spent: Spent = Spent()
 
     def stages(self) -> list[tuple[Stage, Trial]]:
         """Every trial of the cycle with its stage, in the order measured."""

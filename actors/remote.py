@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import ray
@@ -12,8 +14,15 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.aggregator import Aggregator, AggregatorSpec
-from actors.node_agent import NodeAgent, NodeSpec
-from quasim.targets.spec import TargetSpec
+from actors.compile_tasks import RayCompiler
+from actors.energy import NodeMeter
+from actors.node_agent import NodeAgent, NodeSnapshot, NodeSpec
+from actors.node_loop import CycleRecord
+from quasim.standing import Standing
+from quasim.targets import Target
+from quasim.targets.profile import Profile
+from quasim.targets.spec import TargetSpec, TritonSpec
+from quasim.trial import Genome, Problem, Trial
 from storage.segments import Ack, Refusal
 
 T = TypeVar("T")
@@ -26,6 +35,14 @@ SUBMIT_ATTEMPTS = 5
 AGENT_CPUS = 0
 """Actors reserve no CPU of Ray's: timed runs are kept apart by the device lease, and an actor that found no share left
 would wait for ever without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an agent runs, and the share of a GPU that Ray reserves for it there; 0: none."""
+
+    machine: str
+    gpus: float
 
 
 class RayLink:
@@ -56,11 +73,66 @@ class RayLink:
         return answer
 
 
-class RayNode(NodeAgent):
-    """A node agent that opens its own device, in the process that the actor runs in."""
+class RayNode:
+    """A node agent that opens its own device, in the process that the actor runs in, when it is first called.
 
-    def __init__(self, spec: NodeSpec, target: TargetSpec, aggregator: str) -> None:
-        super().__init__(spec, target.open(), RayLink(aggregator))
+    Not in the constructor: of what a constructor raises Ray keeps the text alone, and with it neither the type nor the
+    exit code of an error. A node that could not open tries again at its next call.
+    """
+
+    def __init__(self, spec: NodeSpec, target: TargetSpec, aggregator: str, alone: bool) -> None:
+        self._spec, self._target, self._aggregator, self._alone = spec, target, aggregator, alone
+        self._opened: NodeAgent | None = None
+
+    def _agent(self) -> NodeAgent:
+        if self._opened is None:
+            target = open_target(self._target)
+            try:
+                meter = NodeMeter.of(target, alone=self._alone)
+                self._opened = NodeAgent(self._spec, target, RayLink(self._aggregator), meter)
+            except BaseException:
+                target.close()
+                raise
+        return self._opened
+
+    def catalogue(self) -> bytes:
+        """See ``NodeAgent.catalogue``, and so for every method below."""
+        return self._agent().catalogue()
+
+    def run_cycle(self, cycle: int, policy: bytes | None) -> CycleRecord:  # noqa: D102
+        return self._agent().run_cycle(cycle, policy)
+
+    def adopt(self, envelope: bytes) -> int:  # noqa: D102
+        return self._agent().adopt(envelope)
+
+    def answer(self, message: bytes, catalogue: bytes) -> list[bytes]:  # noqa: D102
+        return self._agent().answer(message, catalogue)
+
+    def top(self, problem: Problem, count: int) -> list[Trial]:  # noqa: D102
+        return self._agent().top(problem, count)
+
+    def default(self, problem: Problem) -> Genome | None:  # noqa: D102
+        return self._agent().default(problem)
+
+    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:  # noqa: D102
+        return self._agent().playoff(problem, genomes)
+
+    def standing(self, problem: Problem, genome: Genome) -> Standing | None:  # noqa: D102
+        return self._agent().standing(problem, genome)
+
+    def profile(self, problem: Problem, genome: Genome) -> Profile | None:  # noqa: D102
+        return self._agent().profile(problem, genome)
+
+    def flush(self) -> int:  # noqa: D102
+        return self._agent().flush()
+
+    def snapshot(self) -> NodeSnapshot:  # noqa: D102
+        return self._agent().snapshot()
+
+
+def open_target(spec: TargetSpec) -> Target:
+    """The device, ready to measure; what it runs is compiled by the cluster where that needs no device."""
+    return spec.open(RayCompiler()) if isinstance(spec, TritonSpec) else spec.open()
 
 
 def pinned(node_id: str) -> NodeAffinitySchedulingStrategy:
@@ -68,12 +140,16 @@ def pinned(node_id: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
 
-def start_node(spec: NodeSpec, target: TargetSpec, aggregator: str, machine: str) -> ActorHandle[RayNode]:
+def start_node(spec: NodeSpec, target: TargetSpec, aggregator: str, place: Place) -> ActorHandle[RayNode]:
     """A node agent that Ray restarts whenever its process dies, and whose calls are then made again."""
     placed = ray.remote(RayNode).options(
-        num_cpus=AGENT_CPUS, max_restarts=-1, max_task_retries=-1, scheduling_strategy=pinned(machine)
+        num_cpus=AGENT_CPUS,
+        num_gpus=place.gpus,
+        max_restarts=-1,
+        max_task_retries=-1,
+        scheduling_strategy=pinned(place.machine),
     )
-    return as_handle(placed.remote(spec, target, aggregator))
+    return as_handle(placed.remote(spec, target, aggregator, place.gpus == 1))
 
 
 def start_aggregator(spec: AggregatorSpec, name: str, machine: str) -> ActorHandle[Aggregator]:

@@ -14,7 +14,7 @@ import msgspec
 from quasim.errors import ConfigError, QuasimError
 from quasim.kernels import check_problem
 from quasim.search import strategies
-from quasim.targets.spec import Recording, ReplaySpec, TargetSpec
+from quasim.targets.spec import Recording, ReplaySpec, TargetSpec, TritonSpec
 from quasim.trial import Problem
 
 ENVIRONMENT = {"QUASIM_SEED": "seed", "QUASIM_CYCLES": "cycles", "QUASIM_OUT": "out", "QUASIM_AGENTS": "agents"}
@@ -42,13 +42,15 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         federation: name under which policies are signed; nodes refuse policies of another.
-        agents: node agents that start at cycle 0.
+        agents: node agents that start at cycle 0; None, for a GPU target: one for each share of a GPU that is left.
         late_agents, late_cycle: agents that join at the start of that cycle; None: half time.
         cycles: how often each node runs a generation and the fleet learns from it.
         evaluations: new genomes that a node measures per problem and cycle.
         recheck: elites that a node measures again, interleaved, at the start of a cycle.
         floor: fewest participants of a round; below it nothing is shared.
         cycle_timeout_s: a node that takes longer misses the round of that cycle.
+        gpus_per_agent: of a GPU target, 1; less: a share, so that several agents take turns on a GPU.
+        labels: Ray node labels that the agents' machines must carry, such as ``ray.io/accelerator-type: H100``.
         problems: what is tuned; a replay target brings its own problem, so leave it empty there.
         out: folder in which the folder of the run is made.
     """
@@ -57,32 +59,48 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     problems: tuple[ProblemConfig, ...] = ()
     federation: str = "local"
     seed: int = 42
-    agents: int = 4
+    agents: int | None = 4
     late_agents: int = 0
     late_cycle: int | None = None
     cycles: int = 10
     evaluations: int = 3
     recheck: int = 3
     floor: int = 2
+    gpus_per_agent: float = 1.0
+    labels: dict[str, str] = {}
     strategy: str = "evolution"
     cycle_timeout_s: float = 600.0
     out: str = "runs"
 
     def __post_init__(self) -> None:
         for name, low in LEAST.items():
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name}={getattr(self, name)} is too small", f"give {low} or more")
+            value: int | None = getattr(self, name)
+            if value is not None and value < low:
+                raise ConfigError(f"{name}={value} is too small", f"give {low} or more")
         if self.cycle_timeout_s <= 0:
             raise ConfigError(f"cycle_timeout_s={self.cycle_timeout_s} is not a time", "give seconds above 0")
-        if self.floor > self.agents:
-            raise ConfigError(f"floor={self.floor} is above agents={self.agents}", "no round could ever finish")
         if self.late_cycle is not None and not 0 < self.late_cycle < self.cycles:
             raise ConfigError(
                 f"late_cycle={self.late_cycle} is not within the {self.cycles} cycles", "choose one inside"
             )
         if self.strategy not in strategies():
             raise ConfigError(f"unknown strategy {self.strategy!r}", f"use one of {', '.join(strategies())}")
+        self._check_agents()
         self._check_problems()
+
+    def _check_agents(self) -> None:
+        if self.agents is None and not isinstance(self.target, TritonSpec):
+            raise ConfigError("agents: null counts GPUs, which this target does not use", "give a number of agents")
+        if isinstance(self.target, TritonSpec) and self.target.device:
+            raise ConfigError(
+                f"device={self.target.device} in a fleet", "leave it out: Ray shows each agent its GPU as 0"
+            )
+        if not 0 < self.gpus_per_agent <= 1:
+            raise ConfigError(
+                f"gpus_per_agent={self.gpus_per_agent} is not a share of a GPU", "give 1, or less above 0"
+            )
+        if self.agents is not None and self.floor > self.agents:
+            raise ConfigError(f"floor={self.floor} is above agents={self.agents}", "no round could ever finish")
 
     def _check_problems(self) -> None:
         if isinstance(self.target, ReplaySpec):

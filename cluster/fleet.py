@@ -24,13 +24,15 @@ from actors.remote import RayNode, start_aggregator, start_node
 from aggregation.catalogue import Catalogue
 from aggregation.signing import PolicySigner, verify
 from cluster.config import FleetConfig
+from cluster.placement import Machine, places, settle
 from cluster.run_folder import RunFolder
-from cluster.run_log import FleetCycle, FleetEnd, RoundOutcome
+from cluster.run_log import Final, FleetCycle, FleetEnd, RoundOutcome
 from quasim.codec import from_json, to_json
 from quasim.errors import QuasimError
 from quasim.measure import fastest
 from quasim.policy import Topic
 from quasim.standing import Standing
+from quasim.targets.profile import Profile
 from quasim.trial import Problem, Trial
 from storage.files import write_atomic
 from storage.keys import load_or_create_key
@@ -58,7 +60,9 @@ class Fleet:
     """The actors of one run, and the log of what they did. Needs an initialised Ray."""
 
     def __init__(self, config: FleetConfig, folder: RunFolder, site: Path, say: Say = LOG.info) -> None:
-        self._config = config
+        machines = _machines()
+        self._config = settle(config, machines)
+        folder.settle(self._config)
         self._folder = folder
         self._site = site
         self._say = say
@@ -68,7 +72,8 @@ class Fleet:
         self._name = f"aggregator-{folder.path.resolve()}"
         self._public_key = PolicySigner(load_or_create_key(site / "signing.key")).public_key
         self._done = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
-        self._machines = _machines()
+        self._places = places(self._config, machines)
+        self._driver = machines[0].node_id
         self._start_nodes(len(self._done))
         self._catalogue = self._agree_on_catalogue()
         self._aggregator = self._start_aggregator()
@@ -185,36 +190,49 @@ class Fleet:
             QuasimError: no node is left, or the aggregator cannot be reached.
         """
         finals = tuple(self._final(problem) for problem in self._problems)
-        standings = tuple(
-            self._standing(problem, trials) for problem, trials in zip(self._problems, finals, strict=True)
-        )
+        winners = [fastest(final.trials) for final in finals]
+        standings = tuple(map(self._standing, winners))
+        profiles = tuple(map(self._profile, winners))
         for _ in range(FLUSH_ATTEMPTS):
             if not sum(self._each(lambda node: node.flush.remote()).values()):
                 break
         nodes = tuple(self._each(lambda node: node.snapshot.remote()).values())
         aggregator = _get(self._aggregator.snapshot.remote(), "the aggregator")
-        end = FleetEnd(self._problems, nodes, aggregator, finals, standings)
+        end = FleetEnd(self._problems, nodes, aggregator, finals, standings, profiles)
         write_atomic(self._folder.end, to_json(end))
         return end
 
-    def _final(self, problem: Problem) -> tuple[Trial, ...]:
-        """The best that each node knows, measured again in interleaved windows on one device."""
+    def _final(self, problem: Problem) -> Final:
+        """The best that each node knows, and the default, measured again in interleaved windows on one device."""
         tops = self._each(lambda node: node.top.remote(problem, FINALISTS_PER_NODE))
         ranked = sorted((trial for top in tops.values() for trial in top), key=lambda t: (t.time_ns, str(t.genome)))
         genomes = list(dict.fromkeys(trial.genome for trial in ranked))[:FINALISTS]
         if not genomes:
-            return ()
+            return Final((), None)
         self._say(f"{problem}: playoff of {len(genomes)} finalists")
         name = min(tops)
-        return tuple(_get(self._nodes[name].playoff.remote(problem, genomes), name))
+        default = _get(self._nodes[name].default.remote(problem), name)
+        entrants = genomes if default is None or default in genomes else [*genomes, default]
+        trials = _get(self._nodes[name].playoff.remote(problem, entrants), name)
+        known = {trial.genome: trial for trial in trials}
+        return Final(tuple(known[genome] for genome in genomes), None if default is None else known[default])
 
-    def _standing(self, problem: Problem, finals: Sequence[Trial]) -> Standing | None:
-        best = fastest(finals)
-        if best is None:
+    def _standing(self, winner: Trial | None) -> Standing | None:
+        if winner is None:
             return None
-        name = min(self._nodes.keys() - self._busy.values())
-        standing: Standing | None = _get(self._nodes[name].standing.remote(problem, best.genome), name)
+        name = self._first_free()
+        standing: Standing | None = _get(self._nodes[name].standing.remote(winner.problem, winner.genome), name)
         return standing
+
+    def _profile(self, winner: Trial | None) -> Profile | None:
+        if winner is None:
+            return None
+        name = self._first_free()
+        profile: Profile | None = _get(self._nodes[name].profile.remote(winner.problem, winner.genome), name)
+        return profile
+
+    def _first_free(self) -> str:
+        return min(self._nodes.keys() - self._busy.values())
 
     def close(self) -> None:
         """End the actors and with them their workers."""
@@ -224,16 +242,14 @@ class Fleet:
 
     def _start_nodes(self, cycle: int) -> None:
         """Start the nodes that belong to a cycle and are not there yet."""
-        early = [(number, 0) for number in range(self._config.agents)]
-        joining = [(self._config.agents + extra, self._config.joins_at) for extra in range(self._config.late_agents)]
-        for number, first_cycle in early + joining:
-            name = f"node-{number}"
+        late = len(self._places) - self._config.late_agents
+        for number, place in enumerate(self._places):
+            name, first_cycle = f"node-{number}", self._config.joins_at if number >= late else 0
             if first_cycle <= cycle and name not in self._nodes:
                 if first_cycle:
                     self._say(f"{name} joins at cycle {first_cycle}")
-                machine = self._machines[number % len(self._machines)]
                 spec = self._node_spec(name, number, first_cycle)
-                self._nodes[name] = start_node(spec, self._config.target, self._name, machine)
+                self._nodes[name] = start_node(spec, self._config.target, self._name, place)
 
     def _node_spec(self, name: str, number: int, first_cycle: int) -> NodeSpec:
         config = self._config
@@ -271,18 +287,19 @@ class Fleet:
             catalogue=self._catalogue,
             floor=self._config.floor,
         )
-        return start_aggregator(spec, self._name, self._machines[0])
+        return start_aggregator(spec, self._name, self._driver)
 
 
-def _machines() -> list[str]:
-    """Ray nodes that are alive, the driver's own first since the store is on it, then by address.
+def _machines() -> list[Machine]:
+    """Machines that are alive, the driver's own first since the store is on it, then by address.
 
     A resumed run must find its nodes' folders: addresses last, ids are new with each start of a cluster.
     """
     own = ray.get_runtime_context().get_node_id()
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = sorted((str(node["NodeManagerAddress"]), str(node["NodeID"])) for node in nodes if node["Alive"])
-    return [own, *(node for _, node in alive if node != own)]
+    alive = [node for node in nodes if node["Alive"]]
+    alive.sort(key=lambda node: (node["NodeID"] != own, node["NodeManagerAddress"], node["NodeID"]))
+    return [Machine(node["NodeID"], int(node["Resources"].get("GPU", 0)), node["Labels"]) for node in alive]
 
 
 def _get(call: Any, whom: str) -> Any:

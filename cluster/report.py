@@ -8,6 +8,8 @@ from statistics import median
 
 import msgspec
 
+from actors.node_loop import CycleRecord
+from cluster.campaign import CampaignEnergy, Payback, campaign_energy, payback
 from cluster.history import (
     Arrival,
     Selection,
@@ -18,12 +20,13 @@ from cluster.history import (
     trials_by_stage,
 )
 from cluster.run_folder import RunFolder
-from cluster.run_log import FleetCycle, FleetEnd
+from cluster.run_log import Final, FleetCycle, FleetEnd
 from quasim.codec import from_json
 from quasim.errors import DataError
 from quasim.measure import fastest
 from quasim.standing import Standing
 from quasim.targets import DeviceFacts
+from quasim.targets.profile import Profile
 from quasim.trial import Problem, Trial
 from storage.files import storage_errors
 from storage.queries import count_by_status, open_dataset
@@ -35,6 +38,8 @@ class KernelReport(msgspec.Struct, frozen=True):
     Attributes:
         best: the winner of the final playoff; None where nothing worked.
         standing: against default, baseline, library and the machine's peaks; None on a replayed device.
+        profile: hardware counters of the winner; None where the target has no profiler.
+        energy: what tuning this problem drew, and when the winner has saved that.
         evaluations: measurements made, repeated ones included.
         by_status: searched genomes by how they ended.
     """
@@ -42,6 +47,8 @@ class KernelReport(msgspec.Struct, frozen=True):
     problem: Problem
     best: Trial | None
     standing: Standing | None
+    profile: Profile | None
+    energy: Payback
     evaluations: int
     by_status: dict[str, int]
 
@@ -99,6 +106,7 @@ class FleetReport(msgspec.Struct, frozen=True):
     selection: tuple[Selection, ...]
     arrivals: tuple[Arrival, ...]
     late_joiner: tuple[LateJoiner, ...]
+    energy: CampaignEnergy
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -125,8 +133,7 @@ def build_report(folder: RunFolder) -> Report:
         cycles = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
     records = [record for cycle in cycles for record in cycle.records]
     kernels = tuple(
-        KernelReport(problem, fastest(finals), standing, evaluations(records, problem), status_counts(records, problem))
-        for problem, finals, standing in zip(end.problems, end.finals, end.standings, strict=True)
+        _kernel(records, *found) for found in zip(end.problems, end.finals, end.standings, end.profiles, strict=True)
     )
     found = arrivals(records, {k.problem: k.best.genome for k in kernels if k.best}, config.joins_at)
     fleet = FleetReport(
@@ -142,8 +149,24 @@ def build_report(folder: RunFolder) -> Report:
         selection=tuple(selection_by_cycle(records)),
         arrivals=tuple(found),
         late_joiner=_late_joiner(found),
+        energy=campaign_energy(records),
     )
     return Report(folder.path.name, tuple(dict.fromkeys(node.device for node in end.nodes)), kernels, fleet)
+
+
+def _kernel(
+    records: Sequence[CycleRecord], problem: Problem, final: Final, standing: Standing | None, profile: Profile | None
+) -> KernelReport:
+    best = fastest(final.trials)
+    return KernelReport(
+        problem=problem,
+        best=best,
+        standing=standing,
+        profile=profile,
+        energy=payback(records, problem, best, final.default),
+        evaluations=evaluations(records, problem),
+        by_status=status_counts(records, problem),
+    )
 
 
 def _rows(end: FleetEnd) -> Rows:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cluster.campaign import Payback
 from cluster.report import FleetReport, KernelReport, Report
 from quasim.measure import Ratio
 from quasim.standing import Rival, Standing
-from quasim.trial import Timing, Trial
+from quasim.targets.profile import Profile
+from quasim.trial import ErrorAgainst, Introspection, Timing, Trial
 
 
 def render(report: Report) -> Iterator[RenderableType]:
@@ -37,6 +39,9 @@ def _facts(kernel: KernelReport) -> Iterator[tuple[str, str]]:
         yield "best", "nothing worked"
     else:
         yield from best_facts(kernel.best, kernel.standing)
+        if kernel.profile is not None:
+            yield "counters", profile_text(kernel.profile)
+        yield "energy of tuning", payback_text(kernel.energy)
     yield "searched genomes", f"{counts}; {kernel.evaluations} measurements with playoffs"
 
 
@@ -47,17 +52,20 @@ def best_facts(best: Trial, standing: Standing | None) -> Iterator[tuple[str, st
     if standing is not None:
         yield from _standing(standing)
     yield "error", error_text(best)
-    yield "energy", energy_text(best)
+    yield "energy of a launch", energy_text(best)
+    if best.introspection is not None:
+        yield "introspection", introspection_text(best.introspection)
 
 
 def _standing(standing: Standing) -> Iterator[tuple[str, str]]:
     yield "default genome", _rival(standing.default)
-    yield "fixed baseline (-O3 loop nest)", _rival(standing.baseline)
-    yield "library (numpy)", _rival(standing.library)
+    yield standing.labels.baseline, _rival(standing.baseline)
+    yield standing.labels.library, _rival(standing.library)
     if standing.stream_fraction is not None:
-        yield "bandwidth / STREAM copy", ratio_text(standing.stream_fraction)
+        yield f"bandwidth / {standing.labels.copy}", ratio_text(standing.stream_fraction)
     if standing.peaks is not None and standing.roofline_fraction is not None:
-        peaks = f"{standing.peaks.flops_per_s / 1e9:.0f} GFLOP/s, {standing.peaks.copy_bytes_per_s / 1e9:.1f} GB/s"
+        flops = f"{standing.peaks.flops_per_s / 1e9:.0f} GFLOP/s ({standing.labels.flops})"
+        peaks = f"{flops}, {standing.peaks.copy_bytes_per_s / 1e9:.1f} GB/s"
         yield "roofline fraction", f"{standing.roofline_fraction:.2f} of measured peaks {peaks}"
 
 
@@ -79,18 +87,88 @@ def time_text(timing: Timing | None) -> str:
     return f"{timing.median_ns / 1e6:.4g} ms [{timing.low_ns / 1e6:.4g}, {timing.high_ns / 1e6:.4g}]"
 
 
+def profile_text(profile: Profile) -> str:
+    """``measured: L2 hits 42 %, …``, or why there are none."""
+    shares = {
+        "uniform branches": profile.branch_efficiency,
+        "L1 hits": profile.l1_hit_rate,
+        "L2 hits": profile.l2_hit_rate,
+        "occupancy": profile.occupancy,
+        "of DRAM": profile.dram_utilization,
+    }
+    if profile.reason:
+        return f"none: {profile.reason}"
+    return "measured: " + ", ".join(f"{name} {_percent(share)}" for name, share in shares.items())
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.3g} %"
+
+
 def error_text(trial: Trial) -> str:
-    """Both norms against float64, or that they were not computed."""
+    """Both norms and what they are against, or that they were not computed."""
     if trial.error_frobenius is None or trial.error_componentwise is None:
         return "not computed (a replayed trial)"
-    return f"{trial.error_frobenius:.2e} Frobenius, {trial.error_componentwise:.2e} componentwise, against float64"
+    against = "float64" if trial.error_against is ErrorAgainst.FLOAT64 else "the default's answer"
+    return f"{trial.error_frobenius:.2e} Frobenius, {trial.error_componentwise:.2e} componentwise, against {against}"
 
 
 def energy_text(trial: Trial) -> str:
     """Joules and their source, or that no meter read them."""
     if trial.energy_j is None:
-        return trial.energy_source.value
-    return f"{trial.energy_j:.3g} J ({trial.energy_source.value})"
+        return trial.energy_source.value + (f": {trial.detail}" if trial.detail else "")
+    text = f"{joules_text(trial.energy_j)} ({trial.energy_source.value})"
+    if trial.energy_low_j is not None and trial.energy_high_j is not None:
+        text += f" [{joules_text(trial.energy_low_j)}, {joules_text(trial.energy_high_j)}]"
+    if trial.energy_above_idle_j is not None:
+        text += f", {joules_text(trial.energy_above_idle_j)} above idle"
+    return text
+
+
+def joules_text(joules: float) -> str:
+    """``0.486 J``, ``1.2 mJ``, ``31.5 kJ``."""
+    for unit, size in (("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3)):
+        if joules >= size:
+            return f"{joules / size:.3g} {unit}"
+    return f"{joules * 1e6:.3g} µJ"
+
+
+def introspection_text(made: Introspection) -> str:
+    """What is known of registers, memory, occupancy and rates, each with who says so."""
+    parts = []
+    for field, write in _INTROSPECTION.items():
+        value: float | None = getattr(made, field)
+        if value is not None:
+            parts.append(f"{write(value)} ({Introspection.origin(field).value})")
+    return ", ".join(parts) or "not known"
+
+
+def rate_text(per_s: float, unit: str) -> str:
+    """``650 TFLOP/s``, ``21.5 GB/s``."""
+    scale, prefix = (1e12, "T") if per_s >= 1e12 else (1e9, "G")
+    return f"{per_s / scale:.4g} {prefix}{unit}/s"
+
+
+_INTROSPECTION: dict[str, Callable[[float], str]] = {
+    "registers": "{} registers".format,
+    "local_bytes": "{} B spilled".format,
+    "shared_bytes": "{} B shared".format,
+    "occupancy": "{:.0%} occupancy".format,
+    "bytes_per_s": lambda value: rate_text(value, "B"),
+    "flops_per_s": lambda value: rate_text(value, "FLOP"),
+    "roofline_fraction": "{:.0%} of the roofline".format,
+}
+"""How each field of ``Introspection`` is written."""
+
+
+def payback_text(energy: Payback) -> str:
+    """Joules spent on a problem, those of a launch, and when the winner has saved them, or why that is not known."""
+    if energy.spent_j is None:
+        return f"unmetered: {energy.detail}"
+    spent = f"{joules_text(energy.spent_j)}; "
+    if energy.default_j is not None and energy.winner_j is not None:
+        spent += f"a launch: {joules_text(energy.winner_j)}, default {joules_text(energy.default_j)}; "
+    return spent + (energy.detail if energy.runs is None else f"paid back after {energy.runs:,} launches")
 
 
 def _selection(fleet: FleetReport) -> Table:
@@ -114,12 +192,23 @@ def _fleet(fleet: FleetReport) -> Iterator[RenderableType]:
     table.add_row("abandoned rounds", str(fleet.abandoned_rounds))
     table.add_row("telemetry rows", f"{rows.sent} sent, {rows.acknowledged} acknowledged, {rows.stored} stored")
     table.add_row("refused rows", str(rows.refused))
+    table.add_row("energy of the cycles", _spent(fleet.energy.joules, fleet.energy.above_idle_j, fleet.energy.detail))
+    for drawn in fleet.energy.nodes:
+        if drawn.joules is not None:
+            table.add_row(f"  {drawn.node}", f"{_spent(drawn.joules, drawn.above_idle_j, '')} on {drawn.device}")
     for node in fleet.adoption:
         held = f"policy {node.version}; steered by one in {node.cycles_with_policy} of {node.cycles} cycles"
         table.add_row(node.node, held)
     yield table
     if fleet.late_joiner:
         yield _late(fleet)
+
+
+def _spent(joules: float | None, above_idle_j: float | None, detail: str) -> str:
+    if joules is None:
+        return f"unmetered: {detail}"
+    above = "idle power not known" if above_idle_j is None else f"{joules_text(above_idle_j)} above idle"
+    return f"{joules_text(joules)}, {above}"
 
 
 def _late(fleet: FleetReport) -> Table:

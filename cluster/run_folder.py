@@ -44,6 +44,10 @@ class RunFolder:
             raise StorageError(f"{path} holds no run (no {folder.config.name})", "give a folder made by `quasim run`")
         return folder
 
+    def settle(self, config: FleetConfig) -> None:
+        """Keep the configuration with what the cluster decided, so that a resumed run decides alike."""
+        write_atomic(self.config, to_json(config))
+
     def load_config(self) -> FleetConfig:
         """The configuration that the run was started with."""
         with storage_errors("read the configuration", self.config):

@@ -8,6 +8,7 @@ from actors.aggregator import AggregatorSnapshot
 from actors.node_agent import NodeSnapshot
 from actors.node_loop import CycleRecord
 from quasim.standing import Standing
+from quasim.targets.profile import Profile
 from quasim.trial import Problem, Trial
 
 
@@ -41,15 +42,29 @@ class FleetCycle(msgspec.Struct, frozen=True):
     round: RoundOutcome
 
 
+class Final(msgspec.Struct, frozen=True):
+    """The last playoff of a problem.
+
+    Attributes:
+        trials: of the finalists; empty where nothing worked.
+        default: of what runs where nobody tuned, from the same rounds; None where the space names nothing.
+    """
+
+    trials: tuple[Trial, ...]
+    default: Trial | None
+
+
 class FleetEnd(msgspec.Struct, frozen=True):
     """Where everyone stood at the end of a run.
 
     Attributes:
-        finals, standings: final playoff and comparison of each problem, in the problems' order.
+        finals, standings, profiles: final playoff, comparison and hardware counters of each problem, in the problems'
+            order.
     """
 
     problems: tuple[Problem, ...]
     nodes: tuple[NodeSnapshot, ...]
     aggregator: AggregatorSnapshot
-    finals: tuple[tuple[Trial, ...], ...]
+    finals: tuple[Final, ...]
     standings: tuple[Standing | None, ...]
+    profiles: tuple[Profile | None, ...]

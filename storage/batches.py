@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from quasim.trial import Genome, Status, Trial
-from storage.schemas import ENUMERATIONS, OWNER_V1, SHARED_V1, BatchKey, Score, Stage, choices
+from quasim.trial import Genome, Introspection, Status, Trial
+from storage.schemas import ENUMERATIONS, INTROSPECTION, OWNER_V2, SHARED_V1, BatchKey, Score, Stage, choices
+
+_UNKNOWN = Introspection()
 
 Identify = Callable[[str, str], str]
 """``Pseudonyms.id`` or ``IdDictionary.id``: the hashed id of a text as a kind."""
@@ -44,7 +46,7 @@ def genome_text(genome: Genome) -> str:
 def owner_batch(
     key: BatchKey, device_family: str, evaluations: Sequence[Evaluation], identify: Identify
 ) -> pa.RecordBatch:
-    """Rows of ``OWNER_V1``, one for each evaluation, in order.
+    """Rows of ``OWNER_V2``, one for each evaluation, in order.
 
     Errors that are not finite (a wrong answer full of NaN) become null: the status says it. ``Trial.detail`` stays
     on the node, since it may name paths and sizes.
@@ -62,6 +64,7 @@ def owner_batch(
         "stage": _codes("stage", [e.stage for e in evaluations]),
         "status": _codes("status", [t.status for t in trials]),
         "energy_source": _codes("energy_source", [t.energy_source for t in trials]),
+        "error_against": _codes("error_against", [t.error_against for t in trials]),
         "time_median_ns": [t and t.median_ns for t in timings],
         "time_low_ns": [t and t.low_ns for t in timings],
         "time_high_ns": [t and t.high_ns for t in timings],
@@ -69,11 +72,15 @@ def owner_batch(
         "error_frobenius": [_finite(t.error_frobenius) for t in trials],
         "error_componentwise": [_finite(t.error_componentwise) for t in trials],
         "energy_j": [t.energy_j for t in trials],
+        "energy_low_j": [t.energy_low_j for t in trials],
+        "energy_high_j": [t.energy_high_j for t in trials],
+        "energy_above_idle_j": [t.energy_above_idle_j for t in trials],
         "compile_ns": [t.compile_ns for t in trials],
         "check_ns": [t.check_ns for t in trials],
         "measure_ns": [t.measure_ns for t in trials],
+        **_introspection_columns(trials),
     }
-    return _batch(columns, OWNER_V1)
+    return _batch(columns, OWNER_V2)
 
 
 def shared_batch(key: BatchKey, trials: Sequence[Trial], identify: Identify) -> pa.RecordBatch:
@@ -123,6 +130,11 @@ def _hashed_columns(trials: Sequence[Trial], identify: Identify) -> dict[str, li
         "problem_id": [problems[t.problem] for t in trials],
         "genome_id": [bytes.fromhex(identify("genome", genome_text(t.genome))) for t in trials],
     }
+
+
+def _introspection_columns(trials: Sequence[Trial]) -> dict[str, list[float | None]]:
+    known = [t.introspection or _UNKNOWN for t in trials]
+    return {name: [getattr(one, name) for one in known] for name, _ in INTROSPECTION}
 
 
 def _codes(column: str, members: Sequence[Enum]) -> pa.DictionaryArray:

@@ -17,13 +17,13 @@ from pyarrow.fs import LocalFileSystem
 
 from quasim.errors import StorageError
 from storage.files import storage_errors
-from storage.schemas import OWNER_V1
+from storage.schemas import OWNER_V2
 from storage.segment_file import live, spans
 
 _CONFIGURATION = ["kernel", "problem_id", "genome_id"]
 
 
-def open_dataset(folders: Sequence[Path], schema: pa.Schema = OWNER_V1) -> ds.Dataset:
+def open_dataset(folders: Sequence[Path], schema: pa.Schema = OWNER_V2) -> ds.Dataset:
     """The rows of several stores, each once, whether or not a process is appending to them now.
 
     Raises:

@@ -1,6 +1,6 @@
 """The two versioned Arrow schemas of telemetry, and the range that every column must keep.
 
-``OWNER_V1`` stays within one owner: hashed ids, full metrics. ``SHARED_V1`` is what others may see: hashed ids, how a
+``OWNER_V2`` stays within one owner: hashed ids, full metrics. ``SHARED_V1`` is what others may see: hashed ids, how a
 trial ended, and in which of a few buckets its time fell relative to the best of its batch. Times and FLOP counts
 betray a shape (time × FLOP/s is the FLOP count), so nothing in it depends on either.
 
@@ -15,7 +15,7 @@ from enum import Enum
 import pyarrow as pa
 
 from quasim.errors import DataError
-from quasim.trial import EnergySource, Status
+from quasim.trial import EnergySource, ErrorAgainst, Status
 from storage.pseudonyms import ID_BYTES
 
 HOUR_NS = 3_600_000_000_000
@@ -65,6 +65,7 @@ class BatchKey:
 ENUMERATIONS: dict[str, type[Enum]] = {
     "status": Status,
     "energy_source": EnergySource,
+    "error_against": ErrorAgainst,
     "stage": Stage,
     "score": Score,
 }
@@ -82,9 +83,19 @@ RANGES: dict[str, tuple[float, float]] = {
     "error_frobenius": (0, 1.7e308),
     "error_componentwise": (0, 1.7e308),
     "energy_j": (0, 1e9),
+    "energy_low_j": (0, 1e9),
+    "energy_high_j": (0, 1e9),
+    "energy_above_idle_j": (0, 1e9),
     "compile_ns": (0, MAX_TIME_NS),
     "check_ns": (0, MAX_TIME_NS),
     "measure_ns": (0, MAX_TIME_NS),
+    "registers": (0, 1 << 16),
+    "local_bytes": (0, MAX_COUNT),
+    "shared_bytes": (0, MAX_COUNT),
+    "occupancy": (0, 1),
+    "bytes_per_s": (0, 1e18),
+    "flops_per_s": (0, 1e21),
+    "roofline_fraction": (0, 1e3),
 }
 """Least and greatest value of each numeric column, both allowed; NaN and infinity are not."""
 
@@ -93,14 +104,29 @@ _CHOICE = pa.dictionary(pa.int8(), pa.string())
 _KEY = [("node_id", _ID), ("incarnation", pa.int64()), ("sequence", pa.int64()), ("row", pa.int32())]
 
 
-def _schema(name: str, required: list[tuple[str, pa.DataType]], nullable: list[tuple[str, pa.DataType]]) -> pa.Schema:
+Columns = list[tuple[str, pa.DataType]]
+
+
+def _schema(name: str, version: int, required: Columns, nullable: Columns) -> pa.Schema:
     fields = [pa.field(column, kind, nullable=False) for column, kind in required]
     fields += [pa.field(column, kind) for column, kind in nullable]
-    return pa.schema(fields, metadata={"quasim.schema": name, "quasim.version": "1"})
+    return pa.schema(fields, metadata={"quasim.schema": name, "quasim.version": str(version)})
 
 
-OWNER_V1 = _schema(
+INTROSPECTION: Columns = [
+    ("registers", pa.int64()),
+    ("local_bytes", pa.int64()),
+    ("shared_bytes", pa.int64()),
+    ("occupancy", pa.float64()),
+    ("bytes_per_s", pa.float64()),
+    ("flops_per_s", pa.float64()),
+    ("roofline_fraction", pa.float64()),
+]
+"""One column for each field of ``quasim.trial.Introspection``."""
+
+OWNER_V2 = _schema(
     "owner",
+    2,
     [
         *_KEY,
         ("problem_id", _ID),
@@ -113,6 +139,7 @@ OWNER_V1 = _schema(
         ("stage", _CHOICE),
         ("status", _CHOICE),
         ("energy_source", _CHOICE),
+        ("error_against", _CHOICE),
     ],
     [
         ("time_median_ns", pa.float64()),
@@ -122,14 +149,18 @@ OWNER_V1 = _schema(
         ("error_frobenius", pa.float64()),
         ("error_componentwise", pa.float64()),
         ("energy_j", pa.float64()),
+        ("energy_low_j", pa.float64()),
+        ("energy_high_j", pa.float64()),
+        ("energy_above_idle_j", pa.float64()),
         ("compile_ns", pa.int64()),
         ("check_ns", pa.int64()),
         ("measure_ns", pa.int64()),
+        *INTROSPECTION,
     ],
 )
 
 SHARED_V1 = _schema(
-    "shared", [*_KEY, ("problem_id", _ID), ("genome_id", _ID), ("status", _CHOICE), ("score", _CHOICE)], []
+    "shared", 1, [*_KEY, ("problem_id", _ID), ("genome_id", _ID), ("status", _CHOICE), ("score", _CHOICE)], []
 )
 
 

@@ -16,7 +16,7 @@ from quasim.errors import DataError, StorageError
 from storage.files import make_folder, storage_errors, sweep, sync_folder
 from storage.ownership import Ownership
 from storage.queries import open_dataset
-from storage.schemas import OWNER_V1, BatchKey
+from storage.schemas import OWNER_V2, BatchKey
 from storage.segment_file import (
     CORRUPT_SUFFIX,
     Segment,
@@ -93,7 +93,7 @@ class SegmentStore:
     """
 
     def __init__(
-        self, folder: Path, *, schema: pa.Schema = OWNER_V1, limits: Limits | None = None, wait_s: float = 0.0
+        self, folder: Path, *, schema: pa.Schema = OWNER_V2, limits: Limits | None = None, wait_s: float = 0.0
     ) -> None:
         self._folder = make_folder(folder)
         self._schema = schema

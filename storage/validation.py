@@ -13,14 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.schemas import OWNER_V1, RANGES, BatchKey, choices
+from storage.schemas import OWNER_V2, RANGES, BatchKey, choices
 from storage.wire import BatchError, Limits, Reason, decode, decode_all
 
 _PRINTABLE = "^[ -~]{1,128}$"
 """Names appear in reports and terminals, so no control characters and nothing long."""
 
 
-def validate(data: bytes, limits: Limits, schema: pa.Schema = OWNER_V1) -> pa.RecordBatch:
+def validate(data: bytes, limits: Limits, schema: pa.Schema = OWNER_V2) -> pa.RecordBatch:
     """The one record batch of an Arrow IPC stream, known to keep everything that ``schema`` promises.
 
     Raises:
@@ -32,7 +32,7 @@ def validate(data: bytes, limits: Limits, schema: pa.Schema = OWNER_V1) -> pa.Re
 
 
 def validate_all(
-    batches: Sequence[bytes], limits: Limits, schema: pa.Schema = OWNER_V1
+    batches: Sequence[bytes], limits: Limits, schema: pa.Schema = OWNER_V2
 ) -> list[pa.RecordBatch | BatchError]:
     """``validate`` for many batches: each one's record batch, or why it is refused, in order."""
     results = decode_all(batches, limits, schema)
@@ -140,3 +140,11 @@ def _check_trials(batch: pa.RecordBatch) -> None:
     unmetered = pc.equal(batch["energy_source"], _scalar("unmetered", pa.string()))
     if not batch["energy_j"].is_null().equals(unmetered):
         raise BatchError(Reason.INCONSISTENT, "energy_j must be there exactly when it was metered")
+    energy = batch["energy_j"]
+    for name, least, most in (
+        ("energy_low_j", "energy_low_j", "energy_j"),
+        ("energy_high_j", "energy_j", "energy_high_j"),
+    ):
+        known = pc.less_equal(batch[least], batch[most])
+        if pc.all(known).as_py() is False or pc.any(pc.and_(energy.is_null(), batch[name].is_valid())).as_py():
+            raise BatchError(Reason.INCONSISTENT, f"{name} must enclose an energy_j that is there")

@@ -11,7 +11,7 @@ from functools import lru_cache
 import pyarrow as pa
 
 from quasim.errors import DataError
-from storage.schemas import ENUMERATIONS, OWNER_V1, SHARED_V1, choices
+from storage.schemas import ENUMERATIONS, OWNER_V2, SHARED_V1, choices
 
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """End of an Arrow IPC stream."""
@@ -112,7 +112,7 @@ def _messages(data: bytes) -> list[pa.ipc.Message]:
 def _known_schema(message: bytes) -> pa.Schema | None:
     # Cached because nodes of one version send the same bytes every time, and comparing costs more than reading.
     found = pa.ipc.read_schema(pa.py_buffer(message))
-    return next((known for known in (OWNER_V1, SHARED_V1) if found.equals(known, check_metadata=True)), None)
+    return next((known for known in (OWNER_V2, SHARED_V1) if found.equals(known, check_metadata=True)), None)
 
 
 def _title(schema: pa.Schema) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cluster.cli import evolve, kernel, policy, report, run, tune
+from cluster.cli import evolve, kernel, meter, policy, report, run, tune
 from quasim.errors import QuasimError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
+app.command("meter")(meter.meter)
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(evolve.app, name="evolve")
 app.add_typer(policy.app, name="policy")

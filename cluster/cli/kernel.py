@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from enum import Enum
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from cluster.cli.output import console, print_json
-from quasim.errors import SpaceError
-from quasim.kernels import check_problem, families, family
+from quasim.errors import ConfigError, QuasimError, SpaceError
+from quasim.kernels import Family, check_problem, families, family
+from quasim.kernels.ir import Dim
 from quasim.kernels.lower import lower
 from quasim.machine import usable_cores
 from quasim.space import SearchSpace
 from quasim.targets.c.emit import emit
 from quasim.targets.c.space import space
+from quasim.targets.triton.image import CompileFailure
+from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.triton.source import source as triton_source
+from quasim.targets.triton.space import space as triton_space
 from quasim.trial import Genome, Problem
 
 app = typer.Typer(help="Kernel families: list them, show one.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+class Target(str, Enum):
+    """Whose schedules are shown."""
+
+    C = "c"
+    TRITON = "triton"
+
+
+class Arch(str, Enum):
+    """For which a genome of the Triton target is compiled."""
+
+    SM_80 = "sm_80"
+    SM_90 = "sm_90"
+    GFX90A = "gfx90a"
+    GFX942 = "gfx942"
 
 
 @app.command("list")
@@ -34,10 +57,21 @@ def list_kernels(json: Json = False) -> None:
         print_json(rows)
         return
     table = Table("kernel", "dimensions", "what it computes")
-    for member in families():
-        domain = ", ".join(f"{d.name} in [{d.lo}, {d.hi}]" for d in member.kernel.dims)
-        table.add_row(member.name, domain, member.summary)
+    for first, *others in _forms():
+        domain = ", ".join(f"{d.name} in [{d.lo}, {d.hi}]" for d in first.kernel.dims)
+        table.add_row(first.name, domain, first.summary)
+        if others:
+            endings = " ".join(other.name.removeprefix(first.name) for other in others)
+            table.add_row("", "", f"also {first.name}… {endings}", style="dim")
     console().print(table)
+
+
+def _forms() -> Iterable[list[Family]]:
+    """Families by what their names begin with, where their dimensions are the same: forms of one another."""
+    found: dict[tuple[str, tuple[Dim, ...]], list[Family]] = {}
+    for member in families():
+        found.setdefault((member.name.partition("_")[0], member.kernel.dims), []).append(member)
+    return found.values()
 
 
 @app.command("show")
@@ -45,18 +79,28 @@ def show(
     kernel: Annotated[str, typer.Argument(help="Kernel family, see `quasim kernel list`.")],
     shape: Annotated[str, typer.Option(help="Extents, such as m=768,n=768,k=768.")],
     genome: Annotated[str | None, typer.Option(help="Such as mr=6,nv=2,…; default: the space's default.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Most threads; default: every usable core.")] = None,
-    source: Annotated[bool, typer.Option("--source", help="Print the C source of the genome instead.")] = False,
+    target: Annotated[Target, typer.Option(help="Whose schedules.")] = Target.C,
+    arch: Annotated[Arch, typer.Option(help="Architecture of --target triton.")] = Arch.SM_90,
+    threads: Annotated[int | None, typer.Option(min=1, help="Most threads of --target c; default: every core.")] = None,
+    source: Annotated[bool, typer.Option("--source", help="Print the source of the genome instead.")] = False,
+    resources: Annotated[bool, typer.Option("--resources", help="Compile it: the compiler's facts (triton).")] = False,
     json: Json = False,
 ) -> None:
-    """Show one kernel at one shape: cost facts, search space, and the order of its sums; or its C source."""
+    """Show one kernel at one shape: cost facts, search space, and what a genome of it becomes."""
     problem = check_problem(Problem.parse(kernel, shape))
-    candidates = space(problem, threads or len(usable_cores()))
+    if target is Target.C:
+        if resources:
+            raise ConfigError("the C target has no compiler's facts", "add --target triton")
+        candidates = space(problem, threads or len(usable_cores()))
+    else:
+        candidates = triton_space(problem, arch.value)
     chosen = _genome(candidates, genome)
-    lowered = lower(family(kernel).kernel, chosen, "c")
+    text, lowered = _lowered(problem, chosen, target)
     if source:
-        sys.stdout.write(emit(lowered))
+        sys.stdout.write(text)
         return
+    if resources:
+        lowered = {**lowered, **_compiled(problem, chosen, arch)}
     cost = family(kernel).cost(problem)
     facts = {
         "problem": str(problem),
@@ -68,8 +112,7 @@ def show(
         "configurations": candidates.size,
         "space_digest": candidates.digest,
         "genome": str(chosen),
-        "accesses": len(lowered.accesses),
-        "sums": [str(order) for order in lowered.sums],
+        **lowered,
     }
     if json:
         print_json({**facts, "parameters": {p.name: p.values for p in candidates.parameters}})
@@ -80,6 +123,34 @@ def show(
     for parameter in candidates.parameters:
         table.add_row(f"gene {parameter.name}", " ".join(map(str, parameter.values)))
     console().print(table)
+
+
+def _lowered(problem: Problem, genome: Genome, target: Target) -> tuple[str, dict[str, object]]:
+    """The source of a genome, and what its schedule says."""
+    kernel = family(problem.kernel).kernel
+    if target is Target.TRITON:
+        made = triton_source(kernel, genome, problem.dims)
+        blocks = made.grid.blocks(problem.dims, 1) if made.grid.per_multiprocessor is None else "persistent"
+        return made.text, {"blocks": blocks, "requirements": len(made.requirements)}
+    lowered = lower(kernel, genome, "c")
+    return emit(lowered), {"accesses": len(lowered.accesses), "sums": [str(order) for order in lowered.sums]}
+
+
+def _compiled(problem: Problem, genome: Genome, arch: Arch) -> dict[str, object]:
+    """The compiler's facts of a genome, and the occupancy that follows from them."""
+    made = triton_source(family(problem.kernel).kernel, genome, problem.dims)
+    with LocalCompiler(processes=1) as compiler:
+        (result,) = compiler.compile_all([made], arch.value)
+    if isinstance(result, CompileFailure):
+        raise QuasimError(f"{genome} has no image for {arch.value}: {result.reason}", "try another genome")
+    facts = result.resources
+    return {
+        "registers (compiler)": facts.registers,
+        "local_bytes (compiler)": facts.local_bytes,
+        "shared_bytes (compiler)": facts.shared_bytes,
+        "threads (compiler)": result.threads,
+        "occupancy (derived)": result.occupancy,
+    }
 
 
 def _genome(candidates: SearchSpace, text: str | None) -> Genome:

@@ -14,14 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from cluster.cli.output import console, log, print_json
-from cluster.report_text import best_facts
+from cluster.report_text import best_facts, profile_text
 from quasim.codec import from_json, to_json
 from quasim.errors import ConfigError, UnknownNameError
-from quasim.kernels import check_problem, family
+from quasim.kernels import adopt, check_problem, family
 from quasim.search import Strategy, strategies, strategy
 from quasim.standing import Contestable, Standing, standing
 from quasim.targets import Target
-from quasim.targets.spec import CSpec, Recording, ReplaySpec, TargetSpec
+from quasim.targets.profile import Profilable, Profile
+from quasim.targets.spec import CSpec, Recording, ReplaySpec, TargetSpec, TritonSpec
 from quasim.trial import Problem, Trial
 from quasim.tune import TuneResult
 from quasim.tune import tune as run_tuning
@@ -34,6 +35,8 @@ class TuneReport(msgspec.Struct, frozen=True):
     Attributes:
         space: digest of the search space.
         standing: the best genome against its rivals; None on a replayed device.
+        key: of a foreign kernel: the arguments on which the choice depends, with their values.
+        profile: hardware counters of the best genome; None where none were asked for.
     """
 
     problem: Problem
@@ -46,15 +49,21 @@ class TuneReport(msgspec.Struct, frozen=True):
     best: Trial | None
     standing: Standing | None
     trials: tuple[Trial, ...]
+    key: dict[str, int | float] | None = None
+    profile: Profile | None = None
 
 
 def tune(
-    kernel: Annotated[str, typer.Argument(help="Kernel family, see `quasim kernel list`.")],
+    kernel: Annotated[str | None, typer.Argument(help="Kernel family, see `quasim kernel list`.")] = None,
     shape: Annotated[str | None, typer.Option(help="Extents, such as m=768,n=768,k=768.")] = None,
-    target: Annotated[str, typer.Option(help="c, or the path of a recorded space to replay.")] = "c",
+    target: Annotated[str, typer.Option(help="c, triton, or the path of a recorded space to replay.")] = "c",
     budget: Annotated[int, typer.Option(min=1, help="Genomes to evaluate, resumed ones included.")] = 100,
     strategy_name: Annotated[str, typer.Option("--strategy", help="Search strategy.")] = "evolution",
     seed: Annotated[int, typer.Option(min=0, help="Same seed and same times, same search.")] = 42,
+    foreign: Annotated[
+        str | None, typer.Option(help="A Triton kernel of your own instead, FILE.py:NAME. Executes the file.")
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Read the best genome's counters with ncu.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Most threads; default: every usable core.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report with all trials to this file, JSON.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A file that --out wrote: its trials count.")] = None,
@@ -65,13 +74,18 @@ def tune(
         raise UnknownNameError(f"unknown strategy {strategy_name!r}", f"use one of {', '.join(strategies())}")
     if out is not None:
         _check_writable(out)
-    spec = _spec(target, threads)
-    device = spec.open()
-    try:
+    key = None
+    if foreign is None:
+        spec = _spec(target, threads)
         problem = _problem(spec, kernel, shape)
+        device: Target = spec.open()
+    else:
+        problem, device, key = _foreign(foreign, kernel, target, shape)
+    try:
         space = device.space(problem)
         earlier = () if resume is None else _earlier(resume, problem, device.name, space.digest)
         result, stands = _tune(device, problem, strategy(strategy_name, space, seed), budget, earlier)
+        counters = _counters(device, problem, result.best) if profile else None
     finally:
         device.close()
     report = TuneReport(
@@ -85,6 +99,8 @@ def tune(
         best=result.best,
         standing=stands,
         trials=result.trials,
+        key=key,
+        profile=counters,
     )
     # Printed first: should the disk be full by now, the answer is not lost.
     _print(report, json)
@@ -104,12 +120,41 @@ def _check_writable(out: Path) -> None:
 def _spec(target: str, threads: int | None) -> TargetSpec:
     if target == "c":
         return CSpec(threads)
+    if target == "triton":
+        return TritonSpec()
     if os.sep in target or target.endswith((".json", ".json.gz")) or Path(target).exists():
         return ReplaySpec((Recording(target),))
-    raise UnknownNameError(f"unknown target {target!r}", "give c, or the path of a recording")
+    raise UnknownNameError(f"unknown target {target!r}", "give c, triton, or the path of a recording")
 
 
-def _problem(spec: TargetSpec, kernel: str, shape: str | None) -> Problem:
+def _foreign(
+    place: str, kernel: str | None, target: str, shape: str | None
+) -> tuple[Problem, Target, dict[str, int | float]]:
+    """A kernel of the user's own: its problem, the GPU to tune it on, and on what the choice depends."""
+    if kernel is not None or target not in ("c", "triton"):
+        raise ConfigError("--foreign says what is tuned, and on a GPU", "leave out the kernel and --target")
+    # The GPU's modules: only for who has one.
+    from quasim.targets.triton.device import TritonTarget
+    from quasim.targets.triton.foreign_family import load
+
+    known = load(place)
+    adopt(known)
+    problem = known.problem if shape is None else check_problem(Problem.parse(known.name, shape))
+    values = {**problem.dims, **known.foreign.scalars(problem.dims)}
+    return problem, TritonTarget(foreign=place), {name: values[name] for name in known.foreign.keys}
+
+
+def _counters(device: Target, problem: Problem, best: Trial | None) -> Profile:
+    if best is None:
+        return Profile(reason="nothing worked")
+    if not isinstance(device, Profilable):
+        return Profile(reason=f"target {device.name} has no profiler")
+    return device.profile(problem, best.genome)
+
+
+def _problem(spec: TargetSpec, kernel: str | None, shape: str | None) -> Problem:
+    if kernel is None:
+        raise ConfigError("no kernel", "name one, see `quasim kernel list`, or give --foreign FILE.py:NAME")
     if isinstance(spec, ReplaySpec):
         problem = spec.problem()
         if kernel != problem.kernel or shape not in (None, problem.shape_text):
@@ -167,4 +212,8 @@ def _print(report: TuneReport, json: bool) -> None:
     else:
         for name, value in best_facts(report.best, report.standing):
             table.add_row(name, value)
+    if report.key is not None:
+        table.add_row("chosen for", ", ".join(f"{name}={value}" for name, value in report.key.items()))
+    if report.profile is not None:
+        table.add_row("counters", profile_text(report.profile))
     console().print(table)

@@ -15,9 +15,11 @@ from aggregation.signing import PolicySigner
 from cluster.cli import main
 from cluster.run_folder import RunFolder
 from quasim.errors import ExitCode
+from quasim.kernels import families
 from quasim.targets.replay import ReplayTarget
 from storage.keys import load_or_create_key
 from tests.actors.test_node_agent import envelope
+from tests.quasim.gpu import REASON
 
 
 def quasim(
@@ -71,8 +73,16 @@ def test_an_unknown_flag_is_a_usage_error(command: Command) -> None:
 
 def test_kernel_list_shows_every_family(command: Command) -> None:
     _, out, _ = command("kernel", "list", "--json")
-    assert {row["name"] for row in json.loads(out)} == {"matmul", "softmax", "stencil2d"}
-    assert "softmax" in command("kernel", "list")[1]
+    assert {row["name"] for row in json.loads(out)} == {family.name for family in families()}
+    table = command("kernel", "list")[1]
+    assert "softmax" in table
+    assert "gelu_residual" in table
+
+
+def test_kernel_list_names_the_forms_of_a_product_once(command: Command) -> None:
+    table = command("kernel", "list")[1]
+    assert "_bf16_nt" in table
+    assert "matmul_bf16_nt" not in table
 
 
 def test_kernel_show_gives_cost_and_space(command: Command) -> None:
@@ -88,6 +98,23 @@ def test_kernel_show_prints_the_source_of_a_genome(command: Command) -> None:
     assert plain != other
 
 
+def test_kernel_show_prints_the_triton_source_and_the_compilers_facts(command: Command) -> None:
+    asked = ("kernel", "show", "softmax", "--shape", "rows=8,cols=64", "--target", "triton")
+    assert "tl.load(x_ptr" in command(*asked, "--source")[1]
+    shown = command.json(*asked, "--resources", "--arch", "sm_80")
+    registers, occupancy = shown["registers (compiler)"], shown["occupancy (derived)"]
+    assert isinstance(registers, int)
+    assert isinstance(occupancy, float)
+    assert registers > 0
+    assert 0 < occupancy <= 1
+
+
+def test_the_c_target_has_no_compilers_facts(command: Command) -> None:
+    code, _, err = command("kernel", "show", "softmax", "--shape", "rows=8,cols=64", "--resources")
+    assert code != 0
+    assert "--target triton" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -98,13 +125,26 @@ def test_kernel_show_prints_the_source_of_a_genome(command: Command) -> None:
         (("kernel", "show", "matmul", "--shape", "m=1,n=1,k=1", "--genome", "magic=1"), "magic"),
         (("tune", "matmul"), "--shape"),
         (("tune", "matmul", "--shape", "m=1,n=1,k=1", "--strategy", "magic"), "magic"),
-        (("tune", "matmul", "--shape", "m=1,n=1,k=1", "--target", "cuda"), "give c, or the path of a recording"),
+        (
+            ("tune", "matmul", "--shape", "m=1,n=1,k=1", "--target", "cuda"),
+            "give c, triton, or the path of a recording",
+        ),
         (("evolve", "init", "--kernel", "nothing"), "nothing"),
         (("run", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
 def test_wrong_names_and_shapes_are_config_errors(command: Command, arguments: tuple[str, ...], says: str) -> None:
     assert says in command.fails(ExitCode.CONFIG, *arguments)
+
+
+@pytest.mark.skipif(not REASON, reason="this machine has a GPU")
+def test_a_gpu_fleet_on_a_machine_without_one_fails_before_anything_is_started(
+    command: Command, tmp_path: Path
+) -> None:
+    config = Path(__file__).parents[2] / "configs" / "gpu.yaml"
+    said = command.fails(ExitCode.MISSING_TOOL, "run", str(config), "--out", str(tmp_path / "run"))
+    assert "NVIDIA" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_evolve_init_is_reproducible_and_written_to_a_file(command: Command, tmp_path: Path) -> None:

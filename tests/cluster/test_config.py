@@ -6,8 +6,11 @@ import pytest
 
 from cluster.config import ENVIRONMENT, FleetConfig, load_config
 from quasim.errors import ConfigError, ExitCode, QuasimError
-from quasim.targets.spec import CSpec, ReplaySpec
+from quasim.kernels import statevector
+from quasim.targets.spec import CSpec, ReplaySpec, TritonSpec
 from quasim.trial import Problem
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 GOOD = """
 target: {kind: c, threads: 2}
@@ -36,7 +39,7 @@ def failure(tmp_path: Path, text: str, environment: dict[str, str] | None = None
 
 
 def test_the_default_config_is_a_fleet_with_a_late_joiner() -> None:
-    config = load_config(Path(__file__).parents[2] / "configs" / "local.yaml", {}, {})
+    config = load_config(CONFIGS / "local.yaml", {}, {})
     assert (config.agents, config.late_agents, config.joins_at, config.cycles) == (4, 1, 5, 10)
     assert {p.kernel for p in config.tuned_problems()} == {"matmul", "softmax", "stencil2d"}
 
@@ -65,6 +68,10 @@ def test_every_variable_names_a_field() -> None:
         ("late_cycle: 10", "late_cycle=10"),
         ("strategy: magic", "magic"),
         ("cycle_timeout_s: -1", "cycle_timeout_s=-1"),
+        ("agents: null", "agents: null counts GPUs"),
+        ("gpus_per_agent: 2", "gpus_per_agent=2"),
+        ("gpus_per_agent: 0", "gpus_per_agent=0"),
+        ("labels: {zone: 3}", "labels"),
     ],
 )
 def test_bad_fields_are_named(tmp_path: Path, extra: str, says: str) -> None:
@@ -92,9 +99,34 @@ def test_threads_below_one_are_refused(tmp_path: Path, threads: int) -> None:
     assert f"threads={threads}" in failure(tmp_path, GOOD.replace("threads: 2", f"threads: {threads}"))
 
 
-@pytest.mark.parametrize("target", ["{kind: tpu}", "{kind: c, speed: 9}", "3", "{kind: replay, recordings: []}"])
+def test_the_gpu_config_is_one_agent_for_each_gpu() -> None:
+    config = load_config(CONFIGS / "gpu.yaml", {}, {})
+    assert config.target == TritonSpec()
+    assert (config.agents, config.gpus_per_agent, config.floor, config.cycles) == (None, 1.0, 1, 10)
+    assert [p.kernel for p in config.tuned_problems()] == ["matmul_bf16", "softmax", "layernorm", "gate1"]
+    assert config.tuned_problems()[3] == statevector.problem(qubits=26, targets=(3,))
+    assert load_config(CONFIGS / "gpu.yaml", {"QUASIM_AGENTS": "2"}, {}).agents == 2
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "{kind: triton, arch: sm_1}",
+        "{kind: triton, device: -1}",
+        "{kind: tpu}",
+        "{kind: c, speed: 9}",
+        "3",
+        "{kind: replay, recordings: []}",
+    ],
+)
 def test_bad_targets_are_refused(tmp_path: Path, target: str) -> None:
     failure(tmp_path, f"target: {target}\n")
+
+
+def test_a_fleet_leaves_the_choice_of_gpus_to_ray(tmp_path: Path) -> None:
+    assert "device=1 in a fleet" in failure(
+        tmp_path, GOOD.replace("{kind: c, threads: 2}", "{kind: triton, device: 1}")
+    )
 
 
 def test_a_bad_variable_is_an_error(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ import pytest
 import ray
 
 from aggregation.signing import inspect
-from cluster.config import FleetConfig
+from cluster.config import FleetConfig, ProblemConfig
 from cluster.fleet import Fleet
 from cluster.report import Report, build_report
 from cluster.report_text import render
 from cluster.run_folder import RunFolder
 from cluster.session import run_fleet
-from quasim.errors import DataError, StorageError
-from quasim.targets.spec import Recording, ReplaySpec
+from quasim.errors import ConfigError, DataError, ExitCode, StorageError
+from quasim.targets.spec import Recording, ReplaySpec, TritonSpec
+from storage.files import make_folder
 from storage.queries import open_dataset
+from tests.quasim.gpu import REASON
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -156,8 +158,30 @@ def test_the_report_renders_every_part(finished: tuple[Report, RunFolder]) -> No
         for part in render(finished[0]):
             console.print(part)
     text = captured.get()
-    for words in ("matmul[m=192,n=192,k=192]", "unmetered", "How selection adapted", "telemetry rows", "late joiner"):
+    for words in (
+        "matmul[m=192,n=192,k=192]",
+        "unmetered: node-0: cycle 0: the replay target has no meter",
+        "How selection adapted",
+        "telemetry rows",
+        "late joiner",
+    ):
         assert words in text
+
+
+@pytest.mark.skipif(not REASON, reason="this machine has a GPU")
+def test_a_gpu_fleet_on_a_cluster_without_gpus_is_a_config_error(tmp_path: Path) -> None:
+    gpus = FleetConfig(target=TritonSpec(), problems=(ProblemConfig("add", "rows=8,cols=8"),), agents=None, floor=1)
+    with pytest.raises(ConfigError, match="no GPU in the 1 machines") as caught:
+        start(gpus, tmp_path / "gpus")
+    assert caught.value.exit_code is ExitCode.CONFIG
+
+
+def test_what_an_agent_cannot_open_ends_the_run_with_its_own_exit_code(config: FleetConfig, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "damaged", config)
+    (make_folder(folder.node("node-1")) / "state.json").write_bytes(b"{}")
+    with pytest.raises(DataError, match=r"state\.json") as caught:
+        run_fleet(config, folder, nullcontext(), lambda line: None)
+    assert caught.value.exit_code is ExitCode.BAD_DATA
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(config: FleetConfig, finished: tuple[Report, RunFolder]) -> None:

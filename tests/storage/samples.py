@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from quasim.trial import EnergySource, Genome, Problem, Status, Timing, Trial
+from quasim.trial import EnergySource, ErrorAgainst, Genome, Introspection, Problem, Status, Timing, Trial
 from storage.batches import Evaluation, encode, owner_batch
 from storage.pseudonyms import Pseudonyms
 from storage.schemas import BatchKey, Stage
@@ -34,10 +34,17 @@ def metered_trial() -> Trial:
         timing=Timing(500.0, 400.0, 700.0, 9),
         error_frobenius=1e-7,
         error_componentwise=float("inf"),
+        error_against=ErrorAgainst.DEFAULT,
         energy_j=0.25,
         energy_source=EnergySource.COUNTER,
+        energy_low_j=0.2,
+        energy_high_j=0.375,
+        energy_above_idle_j=0.125,
         check_ns=7,
         measure_ns=8,
+        introspection=Introspection(
+            registers=168, local_bytes=0, shared_bytes=65536, occupancy=0.25, flops_per_s=6.5e14, roofline_fraction=0.7
+        ),
     )
 
 

@@ -6,29 +6,35 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasim.trial import Genome, Problem
+from quasim.trial import Genome, Introspection, Problem
 from storage.batches import encode, genome_text, owner_batch, shared_batch
 from storage.pseudonyms import Pseudonyms
-from storage.schemas import OWNER_V1, SHARED_V1
+from storage.schemas import OWNER_V2, SHARED_V1
 from storage.validation import validate
 from storage.wire import Limits
 from tests.storage.samples import IDS, evaluations, key, metered_trial, trial
 
+KEY = ["node_id", "incarnation", "sequence", "row"]
 IDENTIFYING = ["node_id", "problem_id", "genome_id"]
 
 
 def test_owner_batch_holds_what_was_measured() -> None:
     batch = owner_batch(key(3, incarnation=2), "cpu", evaluations(metered_trial(), trial(time_ns=None)), IDS.id)
-    assert batch.schema.equals(OWNER_V1, check_metadata=True)
+    assert batch.schema.equals(OWNER_V2, check_metadata=True)
     ok, failed = batch.to_pylist()
     assert ok["node_id"].hex() == key(3).node
     assert (ok["incarnation"], ok["sequence"], ok["row"], failed["row"]) == (2, 3, 0, 1)
     assert (ok["kernel"], ok["target"], ok["device_family"], ok["stage"]) == ("matmul", "c", "cpu", "search")
     assert (ok["time_low_ns"], ok["time_median_ns"], ok["time_high_ns"], ok["samples"]) == (400, 500, 700, 9)
     assert (ok["energy_j"], ok["energy_source"], ok["error_frobenius"]) == (0.25, "counter", 1e-7)
+    assert (ok["error_against"], failed["error_against"]) == ("default", "float64")
+    assert (ok["energy_low_j"], ok["energy_high_j"], ok["energy_above_idle_j"]) == (0.2, 0.375, 0.125)
+    assert (ok["registers"], ok["local_bytes"], ok["shared_bytes"], ok["occupancy"]) == (168, 0, 65536, 0.25)
+    assert (ok["bytes_per_s"], ok["flops_per_s"], ok["roofline_fraction"]) == (None, 6.5e14, 0.7)
     assert (ok["compile_ns"], ok["check_ns"], ok["measure_ns"]) == (None, 7, 8)
     assert ok["error_componentwise"] is None, "an infinite error is no number"
     assert (failed["status"], failed["time_median_ns"], failed["samples"]) == ("crashed", None, None)
+    assert {failed[name] for name in Introspection.__struct_fields__} == {None}, "nothing is known of a crash"
     assert (failed["energy_j"], failed["energy_source"], failed["cycle"]) == (None, "unmetered", 2)
 
 
@@ -59,6 +65,13 @@ def test_shared_batch_is_valid_under_its_own_schema() -> None:
 def test_shared_schema_has_no_number_but_the_batch_key() -> None:
     numeric = [f.name for f in SHARED_V1 if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
     assert numeric == ["incarnation", "sequence", "row"]
+
+
+def test_every_fact_about_a_variant_has_its_column_in_the_owners_schema_and_none_in_the_shared() -> None:
+    facts = {*Introspection.__struct_fields__, "energy_j", "energy_low_j", "energy_high_j", "energy_above_idle_j"}
+    assert facts < set(OWNER_V2.names)
+    assert not facts & set(SHARED_V1.names)
+    assert SHARED_V1.names == [*KEY, "problem_id", "genome_id", "status", "score"]
 
 
 TIMES = st.lists(st.none() | st.floats(1.0, 1e9), min_size=1, max_size=20)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.batches import encode, owner_batch
-from storage.schemas import OWNER_V1, SHARED_V1, choices
+from storage.schemas import OWNER_V2, SHARED_V1, choices
 from storage.validation import batch_key, validate, validate_all
 from storage.wire import BatchError, Limits, Reason
 from tests.storage.samples import IDS, batch_bytes, evaluations, key, metered_trial, trial
@@ -22,13 +22,13 @@ ENCODED = encode(GOOD)
 
 def with_column(name: str, column: object) -> bytes:
     """GOOD with another column, whether or not that is allowed."""
-    index = OWNER_V1.get_field_index(name)
-    array = column if isinstance(column, pa.Array) else pa.array(column, OWNER_V1.field(index).type)
+    index = OWNER_V2.get_field_index(name)
+    array = column if isinstance(column, pa.Array) else pa.array(column, OWNER_V2.field(index).type)
     arrays = [*GOOD.columns[:index], array, *GOOD.columns[index + 1 :]]
-    return encode(pa.RecordBatch.from_arrays(arrays, schema=OWNER_V1))
+    return encode(pa.RecordBatch.from_arrays(arrays, schema=OWNER_V2))
 
 
-def stream(*batches: pa.RecordBatch, schema: pa.Schema = OWNER_V1, compression: str | None = None) -> bytes:
+def stream(*batches: pa.RecordBatch, schema: pa.Schema = OWNER_V2, compression: str | None = None) -> bytes:
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
     with pa.ipc.new_stream(sink, schema, options=options) as writer:
@@ -41,7 +41,7 @@ def enumerated(name: str, values: list[str], codes: list[int]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(values, pa.string()), safe=False)
 
 
-def refused(data: bytes, limits: Limits | None = None, schema: pa.Schema = OWNER_V1) -> Reason:
+def refused(data: bytes, limits: Limits | None = None, schema: pa.Schema = OWNER_V2) -> Reason:
     with pytest.raises(BatchError) as caught:
         validate(data, limits or Limits(), schema)
     assert caught.value.reason.value in str(caught.value)
@@ -78,13 +78,13 @@ def test_compressed_body_is_refused_before_it_is_unpacked(compression: str) -> N
 
 def test_compressed_dictionary_is_refused() -> None:
     huge = enumerated("status", ["ok" * 10_000], [0, 0, 0])
-    columns = [huge if f.name == "status" else c for f, c in zip(OWNER_V1, GOOD.columns, strict=True)]
-    packed = stream(pa.RecordBatch.from_arrays(columns, schema=OWNER_V1), compression="zstd")
+    columns = [huge if f.name == "status" else c for f, c in zip(OWNER_V2, GOOD.columns, strict=True)]
+    packed = stream(pa.RecordBatch.from_arrays(columns, schema=OWNER_V2), compression="zstd")
     assert refused(packed) is Reason.COMPRESSED
 
 
 def test_other_schema_version_or_columns_are_refused() -> None:
-    newer = OWNER_V1.with_metadata({"quasim.schema": "owner", "quasim.version": "2"})
+    newer = OWNER_V2.with_metadata({"quasim.schema": "owner", "quasim.version": "3"})
     assert refused(stream(GOOD.replace_schema_metadata(newer.metadata), schema=newer)) is Reason.WRONG_SCHEMA
     bare = GOOD.replace_schema_metadata(None)
     assert refused(encode(bare)) is Reason.WRONG_SCHEMA
@@ -116,7 +116,7 @@ def test_missing_value_of_a_required_column_is_refused(name: str) -> None:
     if name == "status":
         codes = pa.array([0, 0, None], pa.int8())
         column = pa.DictionaryArray.from_arrays(codes, choices(name))
-    assert refused(with_column(name, column.cast(OWNER_V1.field(name).type))) is Reason.NULL
+    assert refused(with_column(name, column.cast(OWNER_V2.field(name).type))) is Reason.NULL
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,10 @@ def test_missing_value_of_a_required_column_is_refused(name: str) -> None:
         ("error_componentwise", [math.inf, None, None]),
         ("energy_j", [math.nan, None, None]),
         ("samples", [0, 30, None]),
+        ("registers", [-1, None, None]),
+        ("occupancy", [1.01, None, None]),
+        ("flops_per_s", [math.inf, None, None]),
+        ("energy_above_idle_j", [-0.1, None, None]),
         ("cycle", [-1, 2, 2]),
         ("evaluation", [0, 1, 2**53 + 1]),
         ("compile_ns", [-5, None, None]),
@@ -153,6 +157,9 @@ def test_value_out_of_range_is_refused_with_its_column(name: str, values: list[o
         ("time_high_ns", [499.0, 1100.0, None]),
         ("energy_j", [None, None, None]),
         ("energy_j", [0.25, 1.0, None]),
+        ("energy_low_j", [0.26, None, None]),
+        ("energy_high_j", [0.24, None, None]),
+        ("energy_high_j", [0.25, 1.0, None]),
     ],
 )
 def test_columns_that_contradict_each_other_are_refused(name: str, values: list[object]) -> None:
