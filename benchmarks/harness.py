@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -19,7 +22,7 @@ from storage.files import write_atomic
 
 Row = dict[str, str | int | float | bool | None]
 
-PACKAGES = ("numpy", "msgspec", "pyarrow", "ray", "cryptography")
+PACKAGES = ("numpy", "msgspec", "pyarrow", "ray", "cryptography", "torch", "triton", "nvidia-ml-py")
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -42,10 +45,16 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """What a benchmark prints with ``--json``."""
+    """What a benchmark prints with ``--json``.
+
+    Attributes:
+        device: CPU and GPUs of this machine.
+        date: of the measurement, in UTC.
+    """
 
     name: str
     device: str
+    date: str
     versions: dict[str, str]
     rows: list[Row]
     bars: list[Bar]
@@ -65,7 +74,8 @@ def main(
         options(parser)
     given = parser.parse_args()
     rows, bars = measure(given)
-    document = Document(name, _device(), _versions(), rows, bars)
+    date = datetime.now(timezone.utc).date().isoformat()
+    document = Document(name, _device(), date, _versions(), rows, bars)
     if given.out is not None:
         write_atomic(given.out, to_json(document) + b"\n")
     if given.json:
@@ -83,11 +93,30 @@ def say(text: str) -> None:
 
 def _device() -> str:
     machine = this_machine()
-    return f"{machine.name}, {machine.cores} cores, {machine.family}"
+    return ", ".join((machine.name, f"{machine.cores} cores", machine.family, *_gpus()))
+
+
+def _gpus() -> list[str]:
+    """Names and driver of the NVIDIA GPUs; none where there is no driver."""
+    try:
+        pynvml = importlib.import_module("pynvml")
+        pynvml.nvmlInit()
+    except Exception:  # whatever is missing, there is no GPU to name
+        return []
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    found = [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+    driver = f"driver {pynvml.nvmlSystemGetDriverVersion()}"
+    pynvml.nvmlShutdown()
+    return [*found, driver]
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    """Versions of those packages that are installed here."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _print(document: Document) -> None:
