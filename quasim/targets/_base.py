@@ -47,8 +47,12 @@ class Target(Protocol):
         """One trial for each genome, in order. A failure of a genome is a trial's status, never an exception."""
         ...
 
-    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
-        """Measure a few genomes again in interleaved windows, so that they can be compared fairly."""
+    def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
+        """Measure a few genomes again in interleaved windows, so that they can be compared fairly.
+
+        Args:
+            metered: read the energy, too, where the device has a meter; it takes seconds a genome.
+        """
         ...
 
     def start_cycle(self, cycle: int) -> None:

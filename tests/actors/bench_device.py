@@ -41,7 +41,7 @@ class TableDevice:
         self.evaluated += len(genomes)
         return [self._trial(problem, genome) for genome in genomes]
 
-    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
+    def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
         return [self._trial(problem, genome) for genome in genomes]
 
     def start_cycle(self, cycle: int) -> None:

@@ -32,7 +32,7 @@ class TableTarget:
     def evaluate(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
         return [self._trial(genome, _true_ns(genome) - 60.0 * (genome.integer("tile") == 4)) for genome in genomes]
 
-    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
+    def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
         self.playoffs.append(list(genomes))
         return [self._trial(genome, _true_ns(genome)) for genome in genomes]
 
@@ -155,7 +155,7 @@ def test_where_nothing_works_there_is_no_best() -> None:
 
 def test_where_the_playoff_fails_the_fastest_known_stands() -> None:
     class Fragile(TableTarget):
-        def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
+        def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
             return [
                 Trial(problem=PROBLEM, target=self.name, genome=genome, status=Status.CRASHED) for genome in genomes
             ]

@@ -144,7 +144,7 @@ class CTarget:
         built = self._build_genomes(problem, genomes)
         return [self._evaluate(problem, genome, one) for genome, one in zip(genomes, built, strict=True)]
 
-    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
+    def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
         """Check the genomes again, and time them in rounds of interleaved windows.
 
         Raises:

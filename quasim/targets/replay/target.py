@@ -96,7 +96,7 @@ class ReplayTarget:
         space = self.space(problem)
         return [self._serving.trial(self.name, genome, _cell(space, genome)) for genome in genomes]
 
-    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
+    def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
         """The same as ``evaluate``: a recording is as fair as it gets."""
         return self.evaluate(problem, genomes)
 

@@ -154,14 +154,14 @@ class TritonTarget:
         built = self._build(problem, genomes)
         return [self._evaluate(problem, genome, one) for genome, one in zip(genomes, built, strict=True)]
 
-    def playoff(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
+    def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
         """Check the genomes again, time them in rounds of interleaved windows, and meter one after the other.
 
         Raises:
             SpaceError: a genome is not of the problem's space.
         """
         built = self._build(problem, genomes)
-        plan = msgspec.structs.replace(PLAYOFF, energy_window_ns=self._energy_window_ns)
+        plan = msgspec.structs.replace(PLAYOFF, energy_window_ns=self._energy_window_ns if metered else 0)
         outcomes = self._run(problem, built, plan, quiet=True)
         return [self._trial(problem, *each) for each in zip(genomes, built, outcomes, strict=True)]
 
