@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quasim.codec import to_json
+from quasim.errors import QuasimError
 from quasim.machine import this_machine
 from storage.files import write_atomic
 
@@ -66,14 +67,18 @@ Measure = Callable[[argparse.Namespace], tuple[list[Row], list[Bar]]]
 def main(
     name: str, doc: str, measure: Measure, options: Callable[[argparse.ArgumentParser], None] | None = None
 ) -> None:
-    """Parse the command line, measure, print; exit code 1 when a bar was missed."""
+    """Parse the command line, measure, print; exit code 1 when a bar was missed, else that of an error of ours."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=doc)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--out", type=Path, help="also write the document to this file")
     if options is not None:
         options(parser)
     given = parser.parse_args()
-    rows, bars = measure(given)
+    try:
+        rows, bars = measure(given)
+    except QuasimError as error:
+        say(f"{name}: {error}")
+        sys.exit(error.exit_code)
     date = datetime.now(timezone.utc).date().isoformat()
     document = Document(name, _device(), date, _versions(), rows, bars)
     if given.out is not None:
