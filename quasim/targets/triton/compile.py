@@ -22,6 +22,7 @@ from typing import Literal, Protocol
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError, MissingToolError, QuasimError, StorageError
 from quasim.kernels.sizes import Size
+from quasim.targets.triton.abi import check_abi
 from quasim.targets.triton.image import (
     Argument,
     CompileFailure,
@@ -170,6 +171,7 @@ def _run_triton(source: Source, arch: str, folder: Path) -> _Compiled:
     constants = {p.name: p.value for p in source.parameters if isinstance(p, ConstantParameter)}
     made = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=hints)
     options = {"num_warps": source.warps, "num_stages": source.stages, "num_ctas": source.clusters}
+    options["enable_fp_fusion"] = True  # as every version up to 3.9 does by default; later ones do not
     if source.registers is not None:
         options["maxnreg"] = source.registers
     with _private_cache(), contextlib.redirect_stdout(io.StringIO()):
@@ -225,6 +227,9 @@ def _image(source: Source, arch: str, compiled: _Compiled) -> Image:
     shared = _integer(facts, "shared")
     entry = str(facts["name"])
     binary, resources = _binary(compiled, entry, shared)
+    arguments = _arguments(source, facts)
+    if "ptx" in compiled.asm:
+        check_abi(arguments, str(compiled.asm["ptx"]))
     return Image(
         kernel=source.entry,
         binary=binary,
@@ -234,7 +239,7 @@ def _image(source: Source, arch: str, compiled: _Compiled) -> Image:
         num_ctas=_integer(facts, "num_ctas"),
         shared_bytes=shared,
         resources=resources,
-        arguments=_arguments(source, facts),
+        arguments=arguments,
         grid=source.grid,
         grid_yz=source.grid_yz,
         requirements=source.requirements,
