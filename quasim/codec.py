@@ -22,7 +22,9 @@ def _encode(value: object) -> object:
 
 
 def _decode(kind: type[Any], value: Any) -> object:
-    if kind is Genome and isinstance(value, dict):
+    if kind is Genome:
+        if not isinstance(value, dict):
+            raise ValueError(f"genome {value!r} is not a mapping")
         for name, entry in value.items():
             if not isinstance(name, str) or not isinstance(entry, (bool, int, float, str)):
                 raise ValueError(f"genome entry {name!r}: {entry!r} is not a plain value")

@@ -63,6 +63,7 @@ def test_trial_survives_json_and_msgpack() -> None:
         b'{"problem":{"kernel":"matmul","shape":[["m",-1]]}}',
         to_json(OK).replace(b'"ok"', b'"timeout"'),
         to_json(OK).replace(b'"tile":8', b'"tile":[8]'),
+        b'{"problem":{"kernel":"matmul","shape":[]},"target":"c","genome":7,"status":"timeout"}',
         to_json(OK).replace(b"990.5", b"9905"),
     ],
 )

@@ -1,46 +1,28 @@
-"""Reading and writing recordings, plain or gzipped."""
+"""Reading and writing recordings in the form of Kernel Tuner's cache files."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from quasim.codec import from_json, to_json
-from quasim.errors import DataError, QuasimError, StorageError
-from quasim.space import Kind, Parameter, Rows, SearchSpace
-from quasim.targets.replay.schema import FAILURES, NS_PER_MS, CacheFile, Entry, Facts, key
+from quasim.errors import DataError, QuasimError
+from quasim.space import Parameter, Rows, SearchSpace
+from quasim.targets.replay.facts import Facts
+from quasim.targets.replay.recording import (
+    ADVICE,
+    Recording,
+    check_distinct,
+    parameter,
+    read_content,
+    write_content,
+)
+from quasim.targets.replay.schema import FAILURES, NS_PER_MS, CacheFile, Entry, key
 from quasim.trial import Problem, Status, Trial
-
-GZIP_MAGIC = b"\x1f\x8b"
-
-_ADVICE = "record it again, or fetch it anew"
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One recorded space.
-
-    Attributes:
-        digest: SHA-256 of the file, in hex.
-        parameters: in the file's order, values in listed order; categorical where text is among them.
-        rows: value indices of each recorded configuration, shape (n, parameters).
-        entries: what was recorded of each row.
-    """
-
-    path: Path
-    digest: str
-    device_name: str
-    problem: Problem
-    parameters: tuple[Parameter, ...]
-    rows: Rows
-    entries: tuple[Entry, ...]
 
 
 def read_cache(path: Path) -> Recording:
@@ -49,15 +31,15 @@ def read_cache(path: Path) -> Recording:
     Raises:
         DataError: missing, corrupt, truncated, or not of the format; says where.
     """
-    data = _read(path)
+    data = read_content(path)
     file = from_json(data, CacheFile, f"recording {path}")
     try:
         problem = file.problem()
         parameters = tuple(_parameter(name, file) for name in file.tune_params_keys)
     except (QuasimError, ValueError) as error:
-        raise DataError(f"recording {path}: {error}", _ADVICE) from error
+        raise DataError(f"recording {path}: {error}", ADVICE) from error
     if not file.cache:
-        raise DataError(f"recording {path} holds no configuration", _ADVICE)
+        raise DataError(f"recording {path} holds no configuration", ADVICE)
     return Recording(
         path=path,
         digest=hashlib.sha256(data).hexdigest(),
@@ -65,24 +47,14 @@ def read_cache(path: Path) -> Recording:
         problem=problem,
         parameters=parameters,
         rows=_rows(path, parameters, list(file.cache)),
-        entries=tuple(_entry(path, name, raw) for name, raw in file.cache.items()),
+        facts=tuple(_facts(path, name, raw) for name, raw in file.cache.items()),
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"recording {path} cannot be read: {error}", _ADVICE) from error
 
 
 def _parameter(name: str, file: CacheFile) -> Parameter:
     if name not in file.tune_params:
         raise ValueError(f"tune_params lacks {name!r} of tune_params_keys")
-    values = file.tune_params[name]
-    text = any(isinstance(value, str) for value in values)
-    return Parameter(name, values, Kind.CATEGORICAL if text else Kind.ORDINAL)
+    return parameter(name, file.tune_params[name])
 
 
 def _rows(path: Path, parameters: Sequence[Parameter], keys: Sequence[str]) -> Rows:
@@ -95,17 +67,15 @@ def _rows(path: Path, parameters: Sequence[Parameter], keys: Sequence[str]) -> R
         try:
             rows[at] = [index[value] for index, value in zip(indices, values, strict=True)]
         except KeyError as error:
-            raise DataError(f"recording {path}: key {name!r} has {error}, not in tune_params", _ADVICE) from error
-    if len(np.unique(rows, axis=0)) < len(rows):
-        raise DataError(f"recording {path}: two keys name one configuration", _ADVICE)
-    return rows
+            raise DataError(f"recording {path}: key {name!r} has {error}, not in tune_params", ADVICE) from error
+    return check_distinct(path, rows)
 
 
-def _entry(path: Path, name: str, raw: msgspec.Raw) -> Entry:
+def _facts(path: Path, name: str, raw: msgspec.Raw) -> Facts:
     try:
-        return msgspec.json.decode(raw, type=Entry)
-    except msgspec.MsgspecError as error:
-        raise DataError(f"recording {path}: entry {name!r}: {error}", _ADVICE) from error
+        return msgspec.json.decode(raw, type=Entry).facts()
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DataError(f"recording {path}: entry {name!r}: {error}", ADVICE) from error
 
 
 def write_cache(path: Path, device_name: str, problem: Problem, trials: Sequence[Trial], space: SearchSpace) -> None:
@@ -117,10 +87,10 @@ def write_cache(path: Path, device_name: str, problem: Problem, trials: Sequence
     """
     if any(trial.problem != problem for trial in trials):
         raise DataError(f"not all trials are of {problem}", "record one problem a file")
-    for parameter in space.parameters:
-        texts = {str(value) for value in parameter.values}
-        if len(texts) < len(parameter.values) or any("," in text for text in texts):
-            raise DataError(f"values {parameter.values} of {parameter.name} make no keys", "write them otherwise")
+    for gene in space.parameters:
+        texts = {str(value) for value in gene.values}
+        if len(texts) < len(gene.values) or any("," in text for text in texts):
+            raise DataError(f"values {gene.values} of {gene.name} make no keys", "write them otherwise")
     by_cell = sorted((space.cell(trial.genome), trial) for trial in trials)
     file = CacheFile(
         device_name=device_name,
@@ -128,18 +98,14 @@ def write_cache(path: Path, device_name: str, problem: Problem, trials: Sequence
         problem_size=tuple(problem.dims.values()),
         problem_dims=tuple(problem.dims),
         tune_params_keys=space.names,
-        tune_params={parameter.name: parameter.values for parameter in space.parameters},
+        tune_params={gene.name: gene.values for gene in space.parameters},
         cache={key(trial.genome, space.names): _written(trial) for _, trial in by_cell},
     )
-    data = to_json(file)
-    try:
-        path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    except OSError as error:
-        raise StorageError(f"recording {path} cannot be written: {error}", "choose a writable place") from error
+    write_content(path, to_json(file))
 
 
 def _written(trial: Trial) -> msgspec.Raw:
-    facts = Facts(trial.status, trial.timing, trial.error_frobenius, trial.error_componentwise, trial.detail)
+    facts = Facts.of(trial)
     if trial.timing is not None:
         entry = Entry(trial.timing.median_ns / NS_PER_MS, quasim=facts)
     else:

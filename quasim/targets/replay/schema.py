@@ -11,13 +11,10 @@ import math
 
 import msgspec
 
-from quasim.measure import median_interval
-from quasim.trial import Genome, Problem, Status, Timing, Trial, Value
+from quasim.targets.replay.facts import Facts, timing_of
+from quasim.trial import Genome, Problem, Status, Value
 
 NS_PER_MS = 1e6
-
-SLACK = 1e-3
-"""How far, relatively, a mean may lie outside its samples by rounding before it is another quantity."""
 
 FAILURES = {
     "CompilationFailedConfig": Status.COMPILE_ERROR,
@@ -30,20 +27,6 @@ FAILURES = {
     "timeout": Status.TIMEOUT,
 }
 """Kernel Tuner's words for a failed configuration, those of its newer T4 result format below."""
-
-
-class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What our own trial held that Kernel Tuner's fields cannot say exactly."""
-
-    status: Status
-    timing: Timing | None = None
-    error_frobenius: float | None = None
-    error_componentwise: float | None = None
-    detail: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.timing is None) == (self.status is Status.OK):
-            raise ValueError(f"a timing goes with status ok alone, not {self.status.value}")
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,35 +48,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         elif not all(0 < t < math.inf for t in (self.time, *self.times)):
             raise ValueError(f"time {self.time}, times {self.times} are not all positive")
 
-    def trial(self, problem: Problem, target: str, genome: Genome) -> Trial:
-        """The trial that a device gives which behaves as recorded."""
-        facts = self.facts()
-        return Trial(
-            problem=problem,
-            target=target,
-            genome=genome,
-            status=facts.status,
-            timing=facts.timing,
-            error_frobenius=facts.error_frobenius,
-            error_componentwise=facts.error_componentwise,
-            detail=facts.detail,
-        )
-
     def facts(self) -> Facts:
-        """Status and timing."""
+        """What was recorded."""
         if self.quasim is not None:
             return self.quasim
         if isinstance(self.time, str):
             return Facts(FAILURES[self.time], detail=f"recorded as {self.time}")
-        return Facts(Status.OK, self._timing(self.time))
-
-    def _timing(self, time_ms: float) -> Timing:
-        # Some files give times of another clock than time; then the mean is all there is.
-        if self.times and min(self.times) * (1 - SLACK) <= time_ms <= max(self.times) * (1 + SLACK):
-            median, low, high = (NS_PER_MS * t for t in median_interval(self.times))
-            return Timing(median, low, high, len(self.times))
-        time_ns = NS_PER_MS * time_ms
-        return Timing(time_ns, time_ns, time_ns, 1)
+        return Facts(Status.OK, timing_of(NS_PER_MS * self.time, [NS_PER_MS * t for t in self.times]))
 
 
 class CacheFile(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -196,7 +196,7 @@ def test_part_of_a_space_can_be_recorded(tmp_path: Path) -> None:
     genomes = [original.space(original.problem).genome_at(cell) for cell in (4, 1)]
     trials = record(original, original.problem, tmp_path / "b.json", genomes)
     assert [trial.genome for trial in trials] == genomes
-    assert len(read_cache(tmp_path / "b.json").entries) == 2
+    assert len(read_cache(tmp_path / "b.json").facts) == 2
 
 
 def test_recorded_order_of_values_is_kept(tmp_path: Path) -> None:
