@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: env run test check bench peers format clean
+.PHONY: env run test check bench hip-check peers format clean
 
 env: $(STAMP)
 
@@ -29,6 +29,9 @@ check: env          ## formatting, lint, types, import rules
 bench: env          ## the CPU benchmarks that the README quotes
 	$(BIN)/python -m benchmarks.cpu_kernels
 	$(BIN)/python -m benchmarks.fleet
+
+hip-check: env      ## every CUDA C++ source through hipcc (Debian's package) for gfx90a: compiled, never run
+	$(BIN)/python -m quasim.targets.cuda.hip
 
 peers:              ## a venv of their own for the tools we compare with: their pins clash with ours
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers

@@ -9,9 +9,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from quasim.errors import QuasimError
 from quasim.targets.c.device import cache_folder
-from quasim.targets.triton.compile import Result, compile_source
+from quasim.targets.triton.compile import AnySource, Result, compile_source
 from quasim.targets.triton.image import CompileFailure
-from quasim.targets.triton.source import Source
 
 LIMIT_S = 120.0
 """For all sources of one call, waiting for a CPU included. A large product takes ten seconds; a compiler that hangs
@@ -21,7 +20,7 @@ RETRIES = 1
 """A worker that was lost with its machine is worth a second try, a compiler that crashes is not worth a third."""
 
 
-def compile_task(source: Source, arch: str) -> Result:
+def compile_task(source: AnySource, arch: str) -> Result:
     """One source, in a worker of Ray's on any machine; needs Triton there, and no GPU.
 
     Raises:
@@ -42,7 +41,7 @@ class RayCompiler:
         self._limit_s = limit_s
         self._task = ray.remote(compile_task).options(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")
 
-    def compile_all(self, sources: Sequence[Source], arch: str) -> list[Result]:
+    def compile_all(self, sources: Sequence[AnySource], arch: str) -> list[Result]:
         """An image or the reason why there is none for each source, in order.
 
         Raises:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from quasim.meters import Meter, MeterError, NoMeter, Sampler, mean_power, open_meter
+from quasim.meters import Meter, MeterError, NoMeter, idle_power_w, open_meter
 from quasim.targets import Target
 from quasim.trial import EnergySource, Problem
 from quasim.worker.protocol import Gpu
 from quasim.worker.station import Station
-
-SETTLE_S = 1.0
-"""After whatever ran before, until the power of an idle device has fallen."""
-
-IDLE_S = 2.6
-"""The shortest recording whose mean power has a figure, with a margin."""
 
 
 @runtime_checkable
@@ -82,6 +77,8 @@ class Tally:
         drawn = self._last_j - before
         if drawn < 0:
             self._fault = self._fault or f"the counter went back by {-drawn:.9g} J: reset or wrapped"
+        if not math.isfinite(drawn):
+            self._fault = self._fault or f"the counter read {self._last_j}"
         self._joules[problem] = self._joules.get(problem, 0.0) + drawn
 
     def spent(self) -> Spent:
@@ -89,6 +86,8 @@ class Tally:
         if self._fault:
             return Spent(detail=self._fault)
         joules = sum(self._joules.values())
+        if joules == 0:
+            return Spent(detail=f"the counter did not change in {(self._end_ns - self._start_ns) / 1e9:.3g} s")
         return Spent(self._meter.device, joules, self._above_idle(joules), tuple(self._joules.items()), "")
 
     def _above_idle(self, joules: float) -> float | None:
@@ -134,7 +133,7 @@ class NodeMeter:
         if not alone or meter.source is EnergySource.UNMETERED:
             return cls(meter)
         target.station.settle()
-        return cls(meter, _idle_power_w(meter))
+        return cls(meter, idle_power_w(meter))
 
     def tally(self) -> Tally:
         """A tally that starts now."""
@@ -143,11 +142,3 @@ class NodeMeter:
     def close(self) -> None:
         """Let go of the meter."""
         self._meter.close()
-
-
-def _idle_power_w(meter: Meter) -> float | None:
-    time.sleep(SETTLE_S)
-    with Sampler(meter) as sampler:
-        time.sleep(IDLE_S)
-    recording = sampler.recording
-    return mean_power(recording).j_per_op if len(recording.samples) > 1 else None

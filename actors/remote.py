@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -86,13 +87,13 @@ class RayNode:
 
     def _agent(self) -> NodeAgent:
         if self._opened is None:
-            target = open_target(self._target)
-            try:
+            with ExitStack() as opened:
+                target = open_target(self._target)
+                opened.callback(target.close)
                 meter = NodeMeter.of(target, alone=self._alone)
+                opened.callback(meter.close)
                 self._opened = NodeAgent(self._spec, target, RayLink(self._aggregator), meter)
-            except BaseException:
-                target.close()
-                raise
+                opened.pop_all()
         return self._opened
 
     def catalogue(self) -> bytes:

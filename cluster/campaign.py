@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.node_loop import CycleRecord
-from quasim.trial import Problem, Trial
+from quasim.trial import EnergySource, Problem, Trial
 
 
 class NodeEnergy(msgspec.Struct, frozen=True):
@@ -83,7 +83,8 @@ def payback(records: Sequence[CycleRecord], problem: Problem, winner: Trial | No
     assert default is not None
     if default_j <= winner_j:
         return Payback(spent, default_j, winner_j, None, "the winner saves nothing over the default")
-    if (default.energy_low_j or default_j) <= (winner.energy_high_j or winner_j):
+    least = default_j if default.energy_low_j is None else default.energy_low_j
+    if least <= (winner.energy_high_j or winner_j):
         return Payback(spent, default_j, winner_j, None, "the saving is within what the meter can tell")
     return Payback(spent, default_j, winner_j, math.ceil(spent / (default_j - winner_j)), "")
 
@@ -114,4 +115,12 @@ def _sum(figures: Sequence[float | None]) -> float | None:
 def _unmetered(what: str, trial: Trial | None) -> str:
     if trial is None:
         return f"there is no {what}"
-    return "" if trial.energy_j is not None else f"the {what} was not metered{trial.detail and ': '}{trial.detail}"
+    if trial.energy_j is not None:
+        return ""
+    why = why_unmetered(trial)
+    return f"the {what} was not metered{why and ': '}{why}"
+
+
+def why_unmetered(trial: Trial) -> str:
+    """The reason alone; empty where none was given."""
+    return trial.detail.removeprefix(f"{EnergySource.UNMETERED.value}: ")

@@ -51,7 +51,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cycle_timeout_s: a node that takes longer misses the round of that cycle.
         gpus_per_agent: of a GPU target, 1; less: a share, so that several agents take turns on a GPU.
         labels: Ray node labels that the agents' machines must carry, such as ``ray.io/accelerator-type: H100``.
-        problems: what is tuned; a replay target brings its own problem, so leave it empty there.
+        problems: what is tuned; a replay target brings its own problems, so leave it empty there.
         out: folder in which the folder of the run is made.
     """
 
@@ -105,7 +105,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _check_problems(self) -> None:
         if isinstance(self.target, ReplaySpec):
             if self.problems:
-                raise ConfigError("a replay target brings its own problem", "leave out problems")
+                raise ConfigError("a replay target brings its own problems", "leave out problems")
             if not self.target.recordings:
                 raise ConfigError("a replay target needs recordings", "list at least one path")
             return
@@ -123,7 +123,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             DataError: a recording that a replay target names cannot be read.
         """
         if isinstance(self.target, ReplaySpec):
-            return (self.target.problem(),)
+            return self.target.problems()
         return tuple(check_problem(entry.problem) for entry in self.problems)
 
     @property

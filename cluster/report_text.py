@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cluster.campaign import Payback
+from cluster.campaign import Payback, why_unmetered
 from cluster.report import FleetReport, KernelReport, Report
 from quasim.measure import Ratio
 from quasim.standing import Rival, Standing
@@ -116,7 +116,8 @@ def error_text(trial: Trial) -> str:
 def energy_text(trial: Trial) -> str:
     """Joules and their source, or that no meter read them."""
     if trial.energy_j is None:
-        return trial.energy_source.value + (f": {trial.detail}" if trial.detail else "")
+        why = why_unmetered(trial)
+        return trial.energy_source.value + (f": {why}" if why else "")
     text = f"{joules_text(trial.energy_j)} ({trial.energy_source.value})"
     if trial.energy_low_j is not None and trial.energy_high_j is not None:
         text += f" [{joules_text(trial.energy_low_j)}, {joules_text(trial.energy_high_j)}]"
@@ -151,7 +152,7 @@ def rate_text(per_s: float, unit: str) -> str:
 
 _INTROSPECTION: dict[str, Callable[[float], str]] = {
     "registers": "{} registers".format,
-    "local_bytes": "{} B spilled".format,
+    "local_bytes": "{} B local".format,
     "shared_bytes": "{} B shared".format,
     "occupancy": "{:.0%} occupancy".format,
     "bytes_per_s": lambda value: rate_text(value, "B"),

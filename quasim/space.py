@@ -85,13 +85,26 @@ class Divides(msgspec.Struct, frozen=True, tag="divides"):
         return np.asarray(product % values[self.divisor].astype(np.int64) == 0)
 
 
+class Implies(msgspec.Struct, frozen=True, tag="implies"):
+    """Where ``name`` has the value ``value``, ``other`` has one of ``others``."""
+
+    name: str
+    value: Value
+    other: str
+    others: tuple[Value, ...]
+
+    def holds(self, values: Mapping[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.bool_]:
+        """Which of the configurations satisfy it; ``values`` has one column per parameter."""
+        return np.asarray((values[self.name] != self.value) | np.isin(values[self.other], self.others))
+
+
 class Listed(msgspec.Struct, frozen=True, tag="listed"):
     """Exactly these rows (value indices, one per parameter) are valid, as in a recorded space."""
 
     rows: tuple[tuple[int, ...], ...]
 
 
-Constraint = AtMost | Divides | Listed
+Constraint = AtMost | Divides | Implies | Listed
 
 
 class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=True):
@@ -126,6 +139,9 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
                 if len(row) != len(cards) or any(not 0 <= i < c for i, c in zip(row, cards, strict=True)):
                     raise SpaceError(f"listed row {row} does not fit {len(cards)} parameters", "check the recording")
             return
+        if isinstance(constraint, Implies):
+            self._check_implied(constraint)
+            return
         used = set(constraint.factors)
         used.update(constraint.per if isinstance(constraint, AtMost) else (constraint.divisor,))
         if used - names:
@@ -136,6 +152,12 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
                 raise SpaceError(f"{constraint} multiplies {parameter.name} of {parameter.values}", "use numbers")
             if isinstance(constraint, Divides) and parameter.name == constraint.divisor and 0 in parameter.values:
                 raise SpaceError(f"{constraint} divides by 0", f"drop 0 from {parameter.name}")
+
+    def _check_implied(self, constraint: Implies) -> None:
+        known = {parameter.name: parameter.values for parameter in self.parameters}
+        for name, values in ((constraint.name, (constraint.value,)), (constraint.other, constraint.others)):
+            if name not in known or not set(values) <= set(known[name]):
+                raise SpaceError(f"{constraint} names {name}={values}", "use parameters and values of the space")
 
     @cached_property
     def names(self) -> tuple[str, ...]:

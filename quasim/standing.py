@@ -120,7 +120,8 @@ def evaluate_contest(contest: Contest, cost: CostFacts) -> Standing:
     peaks = Peaks(_rate(copy), _rate(contest.fma)) if _rate(copy) and _rate(contest.fma) else None
     roofline = None
     if peaks and contest.best.timing:
-        roofline = cost.roofline_ns(peaks.flops_per_s, peaks.copy_bytes_per_s) / contest.best.timing.median_ns
+        least_ns = cost.roofline_ns(peaks.flops_per_s, peaks.copy_bytes_per_s)
+        roofline = least_ns / contest.best.timing.median_ns if least_ns is not None else None
     return Standing(
         problem=contest.best.problem,
         best=contest.best,

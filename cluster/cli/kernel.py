@@ -19,6 +19,9 @@ from quasim.machine import usable_cores
 from quasim.space import SearchSpace
 from quasim.targets.c.emit import emit
 from quasim.targets.c.space import space
+from quasim.targets.cuda.source import cuda_source
+from quasim.targets.cuda.space import space as cuda_space
+from quasim.targets.triton.compile import AnySource
 from quasim.targets.triton.image import CompileFailure
 from quasim.targets.triton.pool import LocalCompiler
 from quasim.targets.triton.source import source as triton_source
@@ -35,10 +38,11 @@ class Target(str, Enum):
 
     C = "c"
     TRITON = "triton"
+    CUDA = "cuda"
 
 
 class Arch(str, Enum):
-    """For which a genome of the Triton target is compiled."""
+    """For which a genome is compiled; the last two are of the Triton target alone."""
 
     SM_80 = "sm_80"
     SM_90 = "sm_90"
@@ -80,27 +84,29 @@ def show(
     shape: Annotated[str, typer.Option(help="Extents, such as m=768,n=768,k=768.")],
     genome: Annotated[str | None, typer.Option(help="Such as mr=6,nv=2,…; default: the space's default.")] = None,
     target: Annotated[Target, typer.Option(help="Whose schedules.")] = Target.C,
-    arch: Annotated[Arch, typer.Option(help="Architecture of --target triton.")] = Arch.SM_90,
+    arch: Annotated[Arch, typer.Option(help="Architecture of a GPU's target.")] = Arch.SM_90,
     threads: Annotated[int | None, typer.Option(min=1, help="Most threads of --target c; default: every core.")] = None,
     source: Annotated[bool, typer.Option("--source", help="Print the source of the genome instead.")] = False,
-    resources: Annotated[bool, typer.Option("--resources", help="Compile it: the compiler's facts (triton).")] = False,
+    resources: Annotated[
+        bool, typer.Option("--resources", help="Compile it: the compiler's facts (triton, cuda).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show one kernel at one shape: cost facts, search space, and what a genome of it becomes."""
     problem = check_problem(Problem.parse(kernel, shape))
     if target is Target.C:
         if resources:
-            raise ConfigError("the C target has no compiler's facts", "add --target triton")
+            raise ConfigError("the C target has no compiler's facts", "add --target triton or --target cuda")
         candidates = space(problem, threads or len(usable_cores()))
     else:
-        candidates = triton_space(problem, arch.value)
+        candidates = (triton_space if target is Target.TRITON else cuda_space)(problem, arch.value)
     chosen = _genome(candidates, genome)
     text, lowered = _lowered(problem, chosen, target)
     if source:
         sys.stdout.write(text)
         return
     if resources:
-        lowered = {**lowered, **_compiled(problem, chosen, arch)}
+        lowered = {**lowered, **_compiled(_gpu_source(problem, chosen, target), chosen, arch)}
     cost = family(kernel).cost(problem)
     facts = {
         "problem": str(problem),
@@ -128,17 +134,21 @@ def show(
 def _lowered(problem: Problem, genome: Genome, target: Target) -> tuple[str, dict[str, object]]:
     """The source of a genome, and what its schedule says."""
     kernel = family(problem.kernel).kernel
-    if target is Target.TRITON:
-        made = triton_source(kernel, genome, problem.dims)
+    if target is not Target.C:
+        made = _gpu_source(problem, genome, target)
         blocks = made.grid.blocks(problem.dims, 1) if made.grid.per_multiprocessor is None else "persistent"
         return made.text, {"blocks": blocks, "requirements": len(made.requirements)}
     lowered = lower(kernel, genome, "c")
     return emit(lowered), {"accesses": len(lowered.accesses), "sums": [str(order) for order in lowered.sums]}
 
 
-def _compiled(problem: Problem, genome: Genome, arch: Arch) -> dict[str, object]:
+def _gpu_source(problem: Problem, genome: Genome, target: Target) -> AnySource:
+    make = triton_source if target is Target.TRITON else cuda_source
+    return make(family(problem.kernel).kernel, genome, problem.dims)
+
+
+def _compiled(made: AnySource, genome: Genome, arch: Arch) -> dict[str, object]:
     """The compiler's facts of a genome, and the occupancy that follows from them."""
-    made = triton_source(family(problem.kernel).kernel, genome, problem.dims)
     with LocalCompiler(processes=1) as compiler:
         (result,) = compiler.compile_all([made], arch.value)
     if isinstance(result, CompileFailure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ from quasim.search import Strategy, strategies, strategy
 from quasim.standing import Contestable, Standing, standing
 from quasim.targets import Target
 from quasim.targets.profile import Profilable, Profile
-from quasim.targets.spec import CSpec, Recording, ReplaySpec, TargetSpec, TritonSpec
+from quasim.targets.spec import CSpec, CudaSpec, Recording, ReplaySpec, TargetSpec, TritonSpec
 from quasim.trial import Problem, Trial
 from quasim.tune import TuneResult
 from quasim.tune import tune as run_tuning
@@ -36,6 +37,7 @@ class TuneReport(msgspec.Struct, frozen=True):
         space: digest of the search space.
         standing: the best genome against its rivals; None on a replayed device.
         key: of a foreign kernel: the arguments on which the choice depends, with their values.
+        file: of a foreign kernel: SHA-256 of the file that describes it.
         profile: hardware counters of the best genome; None where none were asked for.
     """
 
@@ -50,13 +52,14 @@ class TuneReport(msgspec.Struct, frozen=True):
     standing: Standing | None
     trials: tuple[Trial, ...]
     key: dict[str, int | float] | None = None
+    file: str | None = None
     profile: Profile | None = None
 
 
 def tune(
     kernel: Annotated[str | None, typer.Argument(help="Kernel family, see `quasim kernel list`.")] = None,
     shape: Annotated[str | None, typer.Option(help="Extents, such as m=768,n=768,k=768.")] = None,
-    target: Annotated[str, typer.Option(help="c, triton, or the path of a recorded space to replay.")] = "c",
+    target: Annotated[str, typer.Option(help="c, triton, cuda, or the path of a recorded space to replay.")] = "c",
     budget: Annotated[int, typer.Option(min=1, help="Genomes to evaluate, resumed ones included.")] = 100,
     strategy_name: Annotated[str, typer.Option("--strategy", help="Search strategy.")] = "evolution",
     seed: Annotated[int, typer.Option(min=0, help="Same seed and same times, same search.")] = 42,
@@ -64,7 +67,9 @@ def tune(
         str | None, typer.Option(help="A Triton kernel of your own instead, FILE.py:NAME. Executes the file.")
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Read the best genome's counters with ncu.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Most threads; default: every usable core.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Most threads of --target c; default: every usable core.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report with all trials to this file, JSON.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A file that --out wrote: its trials count.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -72,18 +77,21 @@ def tune(
     """Tune one kernel at one shape on this machine, and compare it with default, baseline and library."""
     if strategy_name not in strategies():
         raise UnknownNameError(f"unknown strategy {strategy_name!r}", f"use one of {', '.join(strategies())}")
+    if threads is not None and (foreign is not None or target != "c"):
+        raise ConfigError("--threads is of the C target", "leave it out")
     if out is not None:
         _check_writable(out)
-    key = None
+    key = file = None
     if foreign is None:
         spec = _spec(target, threads)
         problem = _problem(spec, kernel, shape)
         device: Target = spec.open()
     else:
         problem, device, key = _foreign(foreign, kernel, target, shape)
+        file = hashlib.sha256(Path(foreign.rpartition(":")[0]).read_bytes()).hexdigest()
     try:
         space = device.space(problem)
-        earlier = () if resume is None else _earlier(resume, problem, device.name, space.digest)
+        earlier = () if resume is None else _earlier(resume, problem, device.name, space.digest, file)
         result, stands = _tune(device, problem, strategy(strategy_name, space, seed), budget, earlier)
         counters = _counters(device, problem, result.best) if profile else None
     finally:
@@ -100,6 +108,7 @@ def tune(
         standing=stands,
         trials=result.trials,
         key=key,
+        file=file,
         profile=counters,
     )
     # Printed first: should the disk be full by now, the answer is not lost.
@@ -122,9 +131,11 @@ def _spec(target: str, threads: int | None) -> TargetSpec:
         return CSpec(threads)
     if target == "triton":
         return TritonSpec()
+    if target == "cuda":
+        return CudaSpec()
     if os.sep in target or target.endswith((".json", ".json.gz")) or Path(target).exists():
         return ReplaySpec((Recording(target),))
-    raise UnknownNameError(f"unknown target {target!r}", "give c, triton, or the path of a recording")
+    raise UnknownNameError(f"unknown target {target!r}", "give c, triton, cuda, or the path of a recording")
 
 
 def _foreign(
@@ -156,7 +167,7 @@ def _problem(spec: TargetSpec, kernel: str | None, shape: str | None) -> Problem
     if kernel is None:
         raise ConfigError("no kernel", "name one, see `quasim kernel list`, or give --foreign FILE.py:NAME")
     if isinstance(spec, ReplaySpec):
-        problem = spec.problem()
+        (problem,) = spec.problems()
         if kernel != problem.kernel or shape not in (None, problem.shape_text):
             raise ConfigError(f"the recording is of {problem}", f"tune {problem.kernel}, and leave out --shape")
         return problem
@@ -180,7 +191,7 @@ def _tune(
     return result, standing(device, problem, result.best.genome)
 
 
-def _earlier(resume: Path, problem: Problem, target: str, space: str) -> tuple[Trial, ...]:
+def _earlier(resume: Path, problem: Problem, target: str, space: str, file: str | None) -> tuple[Trial, ...]:
     try:
         earlier = from_json(resume.read_bytes(), TuneReport, str(resume))
     except OSError as error:
@@ -197,6 +208,8 @@ def _earlier(resume: Path, problem: Problem, target: str, space: str) -> tuple[T
             f"--resume {resume} searched another space ({earlier.space:.12}, not {space:.12})",
             "resume on the same machine with the same --threads, or begin anew",
         )
+    if earlier.file != file:
+        raise ConfigError(f"--resume {resume} is about another state of the kernel's file", "begin anew")
     return earlier.trials
 
 

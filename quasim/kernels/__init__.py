@@ -10,13 +10,24 @@ from quasim.kernels.elementwise import Add, GeluResidual
 from quasim.kernels.layernorm import Layernorm
 from quasim.kernels.matmul import MATMULS
 from quasim.kernels.softmax import Softmax
+from quasim.kernels.split import Split
 from quasim.kernels.statevector import Gate
 from quasim.kernels.stencil2d import Stencil2d
 from quasim.trial import Problem
 
 __all__ = ["Array", "Arrays", "CostFacts", "Family", "Reference", "adopt", "check_problem", "families", "family"]
 
-_FAMILIES: tuple[Family, ...] = (*MATMULS, Softmax(), Stencil2d(), Layernorm(), Add(), GeluResidual(), Gate(1), Gate(2))
+_FAMILIES: tuple[Family, ...] = (
+    *MATMULS,
+    Softmax(),
+    Stencil2d(),
+    Layernorm(),
+    Add(),
+    GeluResidual(),
+    Gate(1),
+    Gate(2),
+    Split(),
+)
 
 
 _ADOPTED: dict[str, Family] = {}

@@ -16,10 +16,12 @@ from quasim.trial import Problem
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.float16] | npt.NDArray[ml_dtypes.bfloat16]
 Arrays = dict[str, Array]
 
+_MORE: dict[Dtype, type[np.generic]] = {"bfloat16": ml_dtypes.bfloat16, "float8_e4m3fn": ml_dtypes.float8_e4m3fn}
+
 
 def numpy_dtype(dtype: Dtype) -> np.dtype[np.generic]:
-    """The numpy format of a tensor; numpy itself has no bfloat16."""
-    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    """The numpy format of a tensor; numpy itself has no bfloat16 and no format of 8 bits."""
+    return np.dtype(_MORE.get(dtype, dtype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class CostFacts:
     """What a launch must do at least.
 
     Attributes:
-        flops: floating-point operations (a fused multiply-add counts two).
+        flops: floating-point operations (a fused multiply-add counts two); 0: nobody knows, as of a user's own kernel.
         bytes: compulsory traffic, each input read and each output written once.
     """
 
@@ -39,8 +41,10 @@ class CostFacts:
         """FLOP per byte."""
         return self.flops / self.bytes if self.bytes else 0.0
 
-    def roofline_ns(self, flops_per_s: float, bytes_per_s: float) -> float:
-        """Least time in ns on a machine with these two peaks (Williams et al. 2009)."""
+    def roofline_ns(self, flops_per_s: float, bytes_per_s: float) -> float | None:
+        """Least time in ns on a machine with these two peaks (Williams et al. 2009); None where flops are unknown."""
+        if not self.flops:
+            return None
         return 1e9 * max(self.flops / flops_per_s, self.bytes / bytes_per_s)
 
 

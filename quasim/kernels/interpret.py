@@ -41,6 +41,7 @@ from quasim.kernels.ir import (
     extents,
 )
 from quasim.kernels.walk import axes
+from quasim.precision.split import exponents, scaled
 
 Counts = npt.NDArray[np.int32]
 
@@ -64,6 +65,9 @@ _OPS: dict[MapOp, Callable[..., Array]] = {
     "sqrt": np.sqrt,
     "cast": np.positive,
     "promote": np.positive,
+    "exponent": lambda x: exponents(x).astype(np.float32),
+    "scale": lambda x, t: scaled(x, t.astype(np.int32)),
+    "below": lambda x, y: np.less(x, y).astype(np.float32),
 }
 
 
@@ -271,7 +275,7 @@ class _Instance:
         acc, live = self.vars[value.acc], self._live(value.over)
         order = (*acc.axes, value.over)
         a, b = (self._value(x).over(order)[..., :live].astype(np.float32) for x in (value.a, value.b))
-        if value.precision == "tf32":
+        if value.precision == "tf32":  # the sums of words are as good as exact
             a, b = _tf32(a), _tf32(b)
         return _Tile(acc.axes, acc.data.astype(np.float32) + np.einsum("...k,...k->...", a, b))
 

@@ -15,10 +15,12 @@ from typing import Literal
 
 from quasim.errors import ShapeError
 
-MapOp = Literal["add", "sub", "mul", "div", "neg", "max", "exp", "sqrt", "cast", "promote"]
+MapOp = Literal[
+    "add", "sub", "mul", "div", "neg", "max", "exp", "sqrt", "cast", "promote", "exponent", "scale", "below"
+]
 ReduceOp = Literal["sum", "max"]
-Dtype = Literal["float32", "float64", "float16", "bfloat16"]
-Precision = Literal["float32", "tf32"]
+Dtype = Literal["float32", "float64", "float16", "bfloat16", "float8_e4m3fn"]
+Precision = Literal["float32", "tf32", "tf32x3", "bf16x6"]
 
 
 class Role(str, Enum):
@@ -124,7 +126,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """An elementwise operation; ``cast`` and ``promote`` change the format only."""
+    """An elementwise operation.
+
+    ``cast`` changes the format only. ``promote`` changes nothing: what it is applied to is added outside of the units
+    for products, whose own sums are cut off instead of rounded. ``exponent(x)`` is ⌊log₂|x|⌋, −150 of zero and 128 of
+    infinities and NaN; ``scale(x, t)`` is x·2^t for whole numbers t, which are held within ±252; ``below(x, y)`` is 1
+    where x < y, and 0 elsewhere.
+    """
 
     op: MapOp
     args: tuple[Value, ...]
@@ -146,7 +154,8 @@ class Dot:
 
     Attributes:
         precision: of the operands: ``float32`` takes them exactly (16-bit formats lose nothing), ``tf32`` rounds each
-            to 10 bits of mantissa first, ties to even. The result is float32 in both cases.
+            to 10 bits of mantissa first, ties to even; ``tf32x3`` and ``bf16x6`` add up that many products of words
+            in these formats, which takes float32 operands nearly exactly. The result is float32 in all cases.
     """
 
     a: Value

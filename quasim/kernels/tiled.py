@@ -386,6 +386,18 @@ Parameter = PointerTo | ExtentOf | DescriptorOf
 
 
 @dataclass(frozen=True, slots=True)
+class Runs:
+    """A condition of a whole launch: it runs where the one element of ``flag`` is other than 0, or where it is not.
+
+    Attributes:
+        raised: whether it runs where the flag is raised.
+    """
+
+    flag: Tensor
+    raised: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TileProgram:
     """A kernel with its schedule for a machine of tiles.
 
@@ -397,6 +409,7 @@ class TileProgram:
         warps: of a block.
         stages: of the loops that say nothing else.
         index_bits: of all integers, 32 or 64.
+        runs: when a launch does anything; None: always.
     """
 
     kernel: Kernel
@@ -408,3 +421,4 @@ class TileProgram:
     warps: int
     stages: int
     index_bits: Literal[32, 64]
+    runs: Runs | None = None

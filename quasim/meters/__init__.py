@@ -31,6 +31,7 @@ from quasim.meters.errors import (
     PermissionDeniedError,
     UnknownCodeError,
 )
+from quasim.meters.idle import idle_power_w
 from quasim.meters.none import NoMeter
 from quasim.meters.nvml import NvmlMeter
 from quasim.meters.rapl import RaplMeter
@@ -66,6 +67,7 @@ __all__ = [
     "Sampler",
     "UnknownCodeError",
     "energy",
+    "idle_power_w",
     "infer_tick_ns",
     "mean_power",
     "meters",

@@ -35,6 +35,13 @@ STALE_FLOOR_NS = 500_000_000
 CROSS_CHECK_LIMIT = 0.25
 """Counter and integrated power further apart than this cannot both be right. On an H100 they agree to a few percent."""
 
+MOST = 2.0**53
+"""Joules or watts: from here on neighbouring numbers cannot be told apart, and no device counts so far."""
+
+LEAP = 4.0
+"""No steady load draws so many times its median power for a tick: the counter leapt. A read that comes late makes twice
+at most, for it dates the ticks that it missed to the middle of its delay."""
+
 MIN_BLOCKS, MAX_BLOCKS, STEPS_PER_BLOCK = 4, 10, 2
 STUDENT = {3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Two-sided 95 % quantiles of Student's t by degrees of freedom, one less than the number of blocks."""
@@ -105,7 +112,10 @@ def energy(
         if spoiling := [event.value for event in events if event in VOIDING]:
             raise _VoidError(f"the device slowed itself down: {', '.join(spoiling)}")
         curve = _curve(inside, marks)
-        return _figure(curve, _checked_power(inside, curve), marks, idle_power_w, min_window_ns, events)
+        cross_check = _checked_power(inside, curve)
+        if cross_check is None and curve.source is EnergySource.COUNTER:
+            _refuse_leaps(curve)
+        return _figure(curve, cross_check, marks, idle_power_w, min_window_ns, events)
     except _VoidError as reason:
         return Energy(voided=str(reason), events=events)
 
@@ -153,11 +163,11 @@ def _readings(samples: Sequence[Sample], name: Literal["energy_j", "power_w"]) -
     """(moment, reading) of the samples that have it, as (2, n).
 
     Raises:
-        _VoidError: a reading is no number, negative, or infinite.
+        _VoidError: a reading is no number, negative, infinite, or absurd.
     """
     pairs = [(s.ts_ns, getattr(s, name)) for s in samples if getattr(s, name) is not None]
     for _, value in pairs:
-        if not 0 <= value < math.inf:
+        if not 0 <= value < MOST:
             raise _VoidError(f"{name} read {value}")
     readings: Floats = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return readings
@@ -211,6 +221,15 @@ def _checked_power(inside: Sequence[Sample], curve: _Curve) -> float | None:
     if not abs(difference) <= CROSS_CHECK_LIMIT:
         raise _VoidError(f"integrated power and the counter differ by {difference:+.0%}")
     return difference
+
+
+def _refuse_leaps(curve: _Curve) -> None:
+    """A counter that no power reading vouches for must at least be steady."""
+    steps = np.diff(curve.joules) / np.diff(curve.t_ns)
+    if not steps.max() / LEAP <= np.median(steps):
+        raise _VoidError(
+            f"the counter leapt: {1e9 * steps.max():.4g} W for a tick, mostly {1e9 * np.median(steps):.4g}"
+        )
 
 
 def _figure(

@@ -8,11 +8,11 @@ from quasim.trial import Introspection, Timing
 
 
 def reached(timing: Timing, cost: CostFacts, peaks: Peaks | None = None) -> Introspection:
-    """Rates of compulsory work, and the share of the roofline where the device's peaks were measured."""
+    """Rates of compulsory work where it is known, and the share of the roofline where the peaks were measured."""
     seconds = timing.median_ns / 1e9
     least_ns = cost.roofline_ns(peaks.flops_per_s, peaks.copy_bytes_per_s) if peaks else None
     return Introspection(
         bytes_per_s=cost.bytes / seconds,
-        flops_per_s=cost.flops / seconds,
+        flops_per_s=cost.flops / seconds if cost.flops else None,
         roofline_fraction=least_ns / timing.median_ns if least_ns is not None else None,
     )

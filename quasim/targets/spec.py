@@ -14,6 +14,7 @@ from quasim.targets.triton.resources import limits
 from quasim.trial import Problem
 
 if TYPE_CHECKING:
+    from quasim.targets.cuda.device import CudaTarget
     from quasim.targets.triton.device import TritonTarget
     from quasim.targets.triton.pool import Compiler
 
@@ -49,7 +50,7 @@ class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
         metered: whether the finalists' energy is read, which takes three seconds a genome.
 
     Raises:
-        ConfigError: the index is negative.
+        ConfigError: the index is negative, or the architecture is not NVIDIA's.
         UnknownNameError: no such architecture.
     """
 
@@ -60,8 +61,13 @@ class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
     def __post_init__(self) -> None:
         if self.device < 0:
             raise ConfigError(f"device={self.device} is no GPU", "give an index from 0 on")
-        if self.arch is not None:
-            limits(self.arch)
+        if self.arch is None:
+            return
+        limits(self.arch)
+        if not self.arch.startswith("sm_"):
+            raise ConfigError(
+                f"arch={self.arch} is no NVIDIA architecture", "no worker runs on other vendors' GPUs yet"
+            )
 
     def open(self, compiler: Compiler | None = None) -> TritonTarget:
         """The target, ready to measure; it starts a worker with a context on the GPU.
@@ -77,25 +83,47 @@ class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
         return TritonTarget(index=self.device, arch=self.arch, metered=self.metered, compiler=compiler)
 
 
+class CudaSpec(TritonSpec, frozen=True, forbid_unknown_fields=True, tag="cuda", tag_field="kind"):
+    """CUDA C++ on one of this host's NVIDIA GPUs; attributes as of ``TritonSpec``.
+
+    Raises:
+        ConfigError: the index is negative, or the architecture is not NVIDIA's.
+        UnknownNameError: no such architecture.
+    """
+
+    def open(self, compiler: Compiler | None = None) -> CudaTarget:
+        """The target, ready to measure; it starts a worker with a context on the GPU.
+
+        Args:
+            compiler: of the sources; None: processes of this host.
+
+        Raises:
+            MissingToolError: there is no NVIDIA driver, GPU, PyTorch, cuda-bindings or NVRTC; it says which.
+        """
+        from quasim.targets.cuda.device import CudaTarget  # the compiler's modules: only for who has a GPU
+
+        return CudaTarget(index=self.device, arch=self.arch, metered=self.metered, compiler=compiler)
+
+
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A recorded space that a replay device serves from ``from_cycle`` on."""
+    """A recorded space, which a replay device serves from ``from_cycle`` on."""
 
     path: str
     from_cycle: int = 0
 
 
 class ReplaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="replay", tag_field="kind"):
-    """A device whose times are read from recordings (Kernel Tuner cache files)."""
+    """A device whose times and joules are read from recordings (T4 results or Kernel Tuner cache files)."""
 
     recordings: tuple[Recording, ...]
 
-    def problem(self) -> Problem:
-        """The problem that was recorded.
+    def problems(self) -> tuple[Problem, ...]:
+        """What was recorded.
 
         Raises:
             DataError: a recording is missing or does not hold what its format says.
         """
-        return self.open().problem
+        return self.open().problems
 
     def open(self) -> ReplayTarget:
         """The target, with its recordings read.
@@ -106,4 +134,4 @@ class ReplaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="r
         return ReplayTarget("replay", [(r.from_cycle, Path(r.path)) for r in self.recordings])
 
 
-TargetSpec = CSpec | TritonSpec | ReplaySpec
+TargetSpec = CSpec | TritonSpec | CudaSpec | ReplaySpec

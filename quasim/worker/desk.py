@@ -125,12 +125,22 @@ class DeskBase(ABC, Generic[B]):
         key = (request.problem, request.seed)
         bench = self._benches.pop(key, None)
         if bench is None:
-            bench = self.open_bench(request.problem, request.seed)
+            bench = self._opened(request.problem, request.seed)
             if request.standard is not None:
                 self.follow(bench, request.standard)
             self._make_room(bench.bytes)
         self._benches[key] = bench
         return Prepared(sets=bench.set_count, set_bytes=bench.set_bytes)
+
+    def _opened(self, problem: Problem, seed: int) -> B:
+        """A new bench; where it fails beside others, which may be for want of memory, it is tried without them."""
+        try:
+            return self.open_bench(problem, seed)
+        except Exception:
+            if not self._benches:
+                raise
+        self._benches.clear()
+        return self.open_bench(problem, seed)
 
     def _make_room(self, needed: int) -> None:
         while self._benches and needed + sum(b.bytes for b in self._benches.values()) > self._budget_bytes:

@@ -11,7 +11,7 @@ import msgspec
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError
 from quasim.meters.energy import Energy
-from quasim.targets.triton.image import Image
+from quasim.targets.triton.image import Image, Loadable
 from quasim.trial import Problem, Status
 
 HEADER = struct.Struct(">I")
@@ -46,9 +46,9 @@ class Peak(msgspec.Struct, frozen=True, tag="peak"):
 
 
 class Binary(msgspec.Struct, frozen=True, tag="binary"):
-    """A kernel of the problem's family, compiled for the worker's GPU."""
+    """A kernel of the problem's family, compiled for the worker's GPU; one launch of it, or several in a row."""
 
-    image: Image
+    image: Loadable
 
 
 class PeerKind(str, Enum):

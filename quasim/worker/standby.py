@@ -30,6 +30,11 @@ class StandbyWorker:
         return self._ring[0].pid
 
     @property
+    def complete(self) -> bool:
+        """Whether one works and the others are on their way: nothing is left to start."""
+        return self._ring[0].ready is not None and all(worker.pid is not None for worker in self._ring)
+
+    @property
     def starts(self) -> int:
         """How many processes have been started so far."""
         return sum(worker.starts for worker in self._ring)

@@ -68,7 +68,8 @@ class Station:
         """
         if not run.entries:
             return []
-        self.start()
+        if not self._worker.complete:  # or each run would wait for the device twice
+            self.start()
         if quiet:
             self._worker.settle()
         reply = self._ask(run)

@@ -55,6 +55,19 @@ def test_a_counter_that_goes_back_voids_the_cycle() -> None:
     assert "went back by 128 J" in spent.detail
 
 
+@pytest.mark.parametrize("reading", [float("nan"), float("inf")])
+def test_a_counter_that_reads_no_number_voids_the_cycle(reading: float) -> None:
+    spent = spend(Counter(100.0, reading, 300.0), [ONE, TWO])
+    assert (spent.joules, spent.by_problem) == (None, ())
+    assert "the counter read" in spent.detail
+
+
+def test_a_counter_that_stands_still_is_no_free_cycle() -> None:
+    spent = spend(Counter(100.0, 100.0, 100.0), [ONE, TWO])
+    assert (spent.joules, spent.by_problem) == (None, ())
+    assert "did not change" in spent.detail
+
+
 def test_a_failed_read_voids_the_cycle_and_says_why() -> None:
     spent = spend(Counter(100.0, BusyError("nobody answered"), 300.0), [ONE, TWO])
     assert spent.joules is None

@@ -35,7 +35,7 @@ def spec(tmp_path: Path, recorded_space: Path) -> NodeSpec:
         site_key=tmp_path / "site.key",
         site_fingerprint=fingerprint(load_or_create_key(tmp_path / "site.key")),
         dictionary=tmp_path / "ids",
-        problems=(recorded(recorded_space).problem(),),
+        problems=recorded(recorded_space).problems(),
         strategy="evolution",
         seed=3,
         first_cycle=0,

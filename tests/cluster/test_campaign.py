@@ -77,6 +77,7 @@ def test_a_winner_that_saves_nothing_never_pays_back() -> None:
 def test_a_saving_within_the_meters_intervals_is_no_saving() -> None:
     assert payback(RECORDS, A, trial(0.25, half=0.15), trial(0.5, half=0.15)).runs is None
     assert payback(RECORDS, A, trial(0.25, half=0.1), trial(0.5, half=0.1)).runs == 600
+    assert payback(RECORDS, A, trial(0.25, half=0.1), trial(0.5, half=0.5)).runs is None
 
 
 def test_what_is_not_metered_is_said() -> None:
@@ -84,7 +85,7 @@ def test_what_is_not_metered_is_said() -> None:
     assert "no meter" in payback(unmetered, A, trial(0.25), trial(0.5)).detail
     assert (
         "default was not metered: window voided"
-        in payback(RECORDS, A, trial(0.25), trial(None, detail="window voided")).detail
+        in payback(RECORDS, A, trial(0.25), trial(None, detail="unmetered: window voided")).detail
     )
     assert "winner was not metered" in payback(RECORDS, A, trial(None), trial(0.5)).detail
     assert payback(RECORDS, A, None, trial(0.5)).detail == "there is no winner"

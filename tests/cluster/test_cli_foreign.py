@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from cluster.cli.tune import TuneReport, _earlier
 from cluster.report_text import profile_text
-from quasim.errors import ExitCode
+from quasim.codec import to_json
+from quasim.errors import ConfigError, ExitCode
 from quasim.targets.profile import Profile
+from quasim.trial import Problem
 from tests.cluster.test_cli import Command
 from tests.quasim.gpu import REASON
 
@@ -25,7 +28,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     ("arguments", "said"),
     [
         (("--foreign", f"{EXAMPLE}:NOTHING"), "NoneType"),
-        (("--foreign", "nowhere.py:KERNEL"), "nowhere.py"),
+        (("--foreign", "nowhere.py:KERNEL"), "no file nowhere.py"),
         (("softmax", "--foreign", f"{EXAMPLE}:KERNEL"), "leave out the kernel"),
         (("--foreign", f"{EXAMPLE}:KERNEL", "--target", "recording.json"), "leave out the kernel and --target"),
         (("--foreign", f"{EXAMPLE}:KERNEL", "--shape", "rows=8"), "cols"),
@@ -39,6 +42,15 @@ def test_tune_says_what_is_wrong_with_a_foreign_kernel(command: Command, argumen
 @pytest.mark.skipif(not REASON, reason="there is a GPU")
 def test_tuning_a_foreign_kernel_needs_a_gpu(command: Command) -> None:
     command.fails(ExitCode.MISSING_TOOL, "tune", "--foreign", f"{EXAMPLE}:KERNEL")
+
+
+def test_trials_of_another_state_of_the_file_are_not_resumed(tmp_path: Path) -> None:
+    problem, path = Problem.of("foreign:mine", n=8), tmp_path / "report.json"
+    report = TuneReport(problem, "triton", "digest", "random", 0, 0, {}, None, None, (), file="before")
+    path.write_bytes(to_json(report))
+    assert _earlier(path, problem, "triton", "digest", "before") == ()
+    with pytest.raises(ConfigError, match="another state"):
+        _earlier(path, problem, "triton", "digest", "after")
 
 
 def test_counters_are_asked_of_a_target_that_has_them(command: Command, recorded_space: Path) -> None:

@@ -109,18 +109,18 @@ def test_the_gpu_config_is_one_agent_for_each_gpu() -> None:
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("target", "says"),
     [
-        "{kind: triton, arch: sm_1}",
-        "{kind: triton, device: -1}",
-        "{kind: tpu}",
-        "{kind: c, speed: 9}",
-        "3",
-        "{kind: replay, recordings: []}",
+        ("{kind: triton, arch: sm_1}", "no architecture 'sm_1'"),
+        ("{kind: triton, device: -1}", "device=-1"),
+        ("{kind: tpu}", "'tpu'"),
+        ("{kind: c, speed: 9}", "`speed`"),
+        ("3", "got `int`"),
+        ("{kind: replay, recordings: []}", "needs recordings"),
     ],
 )
-def test_bad_targets_are_refused(tmp_path: Path, target: str) -> None:
-    failure(tmp_path, f"target: {target}\n")
+def test_bad_targets_are_refused(tmp_path: Path, target: str, says: str) -> None:
+    assert says in failure(tmp_path, f"target: {target}\n")
 
 
 def test_a_fleet_leaves_the_choice_of_gpus_to_ray(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ def test_energy_of_a_launch_names_source_and_interval_or_why_there_is_none() -> 
     assert energy_text(trial(0.5, half=0.25)) == "500 mJ (counter) [250 mJ, 750 mJ]"
     assert energy_text(trial(None)) == "unmetered"
     assert energy_text(trial(None, detail="window voided")) == "unmetered: window voided"
+    assert energy_text(trial(None, detail="unmetered: window voided")) == "unmetered: window voided"
 
 
 def test_introspection_says_of_each_figure_who_says_so() -> None:
     made = Introspection(registers=168, local_bytes=0, occupancy=0.25, flops_per_s=6.5e14)
     assert introspection_text(made) == (
-        "168 registers (compiler), 0 B spilled (compiler), 25% occupancy (derived), 650 TFLOP/s (derived)"
+        "168 registers (compiler), 0 B local (compiler), 25% occupancy (derived), 650 TFLOP/s (derived)"
     )
     assert introspection_text(Introspection()) == "not known"
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quasim.errors import DataError, SpaceError
-from quasim.space import MAX_PRODUCT, AtMost, Constraint, Divides, Kind, Listed, Parameter, SearchSpace
+from quasim.space import MAX_PRODUCT, AtMost, Constraint, Divides, Implies, Kind, Listed, Parameter, SearchSpace
 from quasim.trial import Genome, Value
 
 TILES = SearchSpace(
@@ -30,6 +30,8 @@ def holds(constraint: Constraint, values: dict[str, int]) -> bool:
     """The constraint in plain Python."""
     if isinstance(constraint, Listed):
         return tuple(values.values()) in constraint.rows
+    if isinstance(constraint, Implies):
+        return values[constraint.name] != constraint.value or values[constraint.other] in constraint.others
     product = math.prod(values[name] for name in constraint.factors)
     return product <= constraint.bound if isinstance(constraint, AtMost) else product % values[constraint.divisor] == 0
 
@@ -208,6 +210,9 @@ TEXT = Parameter("t", ("x",), Kind.CATEGORICAL)
         ((A,), (AtMost(("b",), 1),), "unknown parameters"),
         ((A,), (Divides("b", ("a",)),), "unknown parameters"),
         ((A, TEXT), (AtMost(("t",), 1),), "multiplies t"),
+        ((A, TEXT), (Implies("u", "x", "a", (1,)),), "names u"),
+        ((A, TEXT), (Implies("t", "y", "a", (1,)),), "names t"),
+        ((A, TEXT), (Implies("t", "x", "a", (7,)),), "names a"),
         ((A, Parameter("f", (0.5,))), (Divides("a", ("f",)),), "multiplies f"),
         ((A, Parameter("z", (0, 1))), (Divides("z", ("a",)),), "divides by 0"),
         ((A,), (AtMost(("a",), 0),), "no configuration"),
@@ -223,6 +228,14 @@ def test_invalid_space_cannot_be_built(
 ) -> None:
     with pytest.raises(SpaceError, match=message):
         SearchSpace(parameters, constraints)
+
+
+def test_one_value_implies_others() -> None:
+    way = Parameter("way", ("plain", "split"), Kind.CATEGORICAL)
+    space = SearchSpace((way, Parameter("words", (1, 2, 3))), (Implies("way", "plain", "words", (1,)),))
+    genomes = [space.genome_at(cell) for cell in range(space.size)]
+    assert [genome["words"] for genome in genomes if genome["way"] == "plain"] == [1]
+    assert len(genomes) == 4
 
 
 def test_default_must_be_valid() -> None:

@@ -55,6 +55,12 @@ def test_fractions_are_of_the_better_copy_and_of_the_tighter_roof() -> None:
     assert compute_bound.roofline_fraction == pytest.approx(0.8)
 
 
+def test_unknown_flops_leave_no_roofline() -> None:
+    standing = evaluate_contest(_contest(), CostFacts(flops=0, bytes=1000))
+    assert standing.roofline_fraction is None
+    assert standing.stream_fraction is not None
+
+
 def test_an_absent_library_has_no_ratio_but_a_reason() -> None:
     standing = evaluate_contest(_contest(), CostFacts(1, 1))
     assert standing.library.timing is None

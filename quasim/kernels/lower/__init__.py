@@ -5,7 +5,7 @@ from __future__ import annotations
 from quasim.errors import UnknownNameError
 from quasim.kernels.ir import Kernel
 from quasim.kernels.lower.contraction import lower_contraction
-from quasim.kernels.lower.pattern import LoweringError, Pattern, pattern
+from quasim.kernels.lower.pattern import LoweringError, Pattern, pattern, unsupported
 from quasim.kernels.lower.pointwise import lower_pointwise
 from quasim.kernels.lower.rows import lower_rows
 from quasim.kernels.lower.sections import lower_sections
@@ -28,9 +28,12 @@ def lower(kernel: Kernel, genome: Genome, target: str) -> Lowered:
 
     Raises:
         UnknownNameError: there are no schedules for this target.
-        LoweringError: the kernel is of no pattern that has a schedule.
+        LoweringError: the kernel is of no pattern that has a schedule on the target.
         SpaceError: the genome lacks a gene of the pattern, or its sizes do not fit one another.
     """
     if target not in _TARGETS:
         raise UnknownNameError(f"no schedules for target {target!r}", f"choose one of {', '.join(_TARGETS)}")
-    return _TARGETS[target][pattern(kernel)](kernel, genome)
+    schedules, found = _TARGETS[target], pattern(kernel)
+    if found not in schedules:
+        raise unsupported(kernel, f"the form {found.value!r}, and target {target!r} has no such schedule")
+    return schedules[found](kernel, genome)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from quasim.errors import QuasimError
+from quasim.errors import ExitCode, QuasimError
 from quasim.kernels.ir import (
     Affine,
     Axis,
@@ -29,6 +29,8 @@ from quasim.kernels.walk import axes, walk
 class LoweringError(QuasimError):
     """A kernel that no schedule of ours can run."""
 
+    exit_code = ExitCode.CONFIG
+
 
 class Pattern(str, Enum):
     """What a kernel does with its axes."""
@@ -39,6 +41,10 @@ class Pattern(str, Enum):
     """Whole rows, reduced and mapped."""
     POINTWISE = "pointwise"
     """Each element from a few neighbours."""
+    SPLITS = "splits"
+    """Whole rows, reduced and written in other formats."""
+    FOLDS = "folds"
+    """A few whole arrays, each reduced to one number."""
     SECTIONS = "sections"
     """Sections of the arrays, at constant positions of some dimensions, combined lane by lane."""
 
@@ -56,11 +62,16 @@ def pattern(kernel: Kernel) -> Pattern:
         if "float64" in formats:
             raise unsupported(kernel, "float64 beside a dot")
         return Pattern.CONTRACTION
+    whole = any(axis.whole for axis in axes(kernel).values())
+    if whole and not kernel.grid:
+        return Pattern.FOLDS
+    if whole and formats != {"float32"} and "float64" not in formats:
+        return Pattern.SPLITS
     if formats != {"float32"}:
         raise unsupported(kernel, "a tensor or arithmetic that is not float32")
     if any(isinstance(node, Affine) and node.axis is None for node in nodes):
         return Pattern.SECTIONS
-    return Pattern.ROWS if any(axis.whole for axis in axes(kernel).values()) else Pattern.POINTWISE
+    return Pattern.ROWS if whole else Pattern.POINTWISE
 
 
 def unsupported(kernel: Kernel, what: str) -> LoweringError:

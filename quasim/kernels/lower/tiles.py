@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from quasim.kernels.ir import Kernel
 from quasim.kernels.lower.pattern import Pattern, pattern
 from quasim.kernels.lower.tiles_contraction import lower_contraction
+from quasim.kernels.lower.tiles_folds import lower_folds
 from quasim.kernels.lower.tiles_known import Known
 from quasim.kernels.lower.tiles_packed import lower_packed
 from quasim.kernels.lower.tiles_pointwise import can_flatten, lower_flat, lower_tiled
@@ -29,7 +30,9 @@ def lower_tiles(kernel: Kernel, genome: Genome, shape: Mapping[str, int]) -> Til
     found = pattern(kernel)
     if found is Pattern.CONTRACTION:
         return lower_contraction(kernel, genome, Known(kernel, shape))
-    if found is Pattern.ROWS:
+    if found is Pattern.FOLDS:
+        return lower_folds(kernel, genome, Known(kernel, shape))
+    if found in (Pattern.ROWS, Pattern.SPLITS):
         return lower_rows(kernel, genome, Known(kernel, shape))
     if not can_flatten(kernel):
         return lower_tiled(kernel, genome, Known(kernel, shape))

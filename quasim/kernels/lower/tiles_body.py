@@ -45,6 +45,8 @@ class Translator:
         self.scene = scene
         self.loop = loop
         self.regs: dict[Var, Reg] = {}
+        self.fetched: dict[Reg, Tile] = {}
+        """Names of what was read as it is: dead lanes of these are what the access left there."""
 
     def run(self, body: tuple[Statement, ...]) -> Iterator[Node]:
         """The statements of a body."""
@@ -63,6 +65,8 @@ class Translator:
         if isinstance(value, Splat):
             value = Full(value.value, self._lanes(var.axes))
         self.regs[var] = Reg(var.name, value.shape, value.dtype)
+        if isinstance(value, Fetch | FetchTile):
+            self.fetched[self.regs[var]] = value
         return Bind(self.regs[var], value)
 
     def tile(self, value: Value) -> Tile:
@@ -94,8 +98,14 @@ class Translator:
         acc = self.regs[dot.acc]
         over = self.scene.lanes(dot.over).name
         rows, cols = acc.shape
-        a, b = (keep(self.scene, self.tile(side), dot.over, 0.0) for side in (dot.a, dot.b))
+        a, b = (self._factor(self.tile(side), dot.over) for side in (dot.a, dot.b))
         return Contract(_facing(a, (rows, over)), _facing(b, (over, cols)), acc, dot.precision)
+
+    def _factor(self, value: Tile, over: Axis) -> Tile:
+        """The value with 0 in the dead lanes of an axis."""
+        read = self.fetched.get(value) if isinstance(value, Reg) else None
+        live = self.scene.live(over)
+        return value if read and live and _zero_where_dead(read, live) else keep(self.scene, value, over, 0.0)
 
     def _lanes(self, axes: tuple[Axis, ...]) -> tuple[Lanes, ...]:
         return tuple(dict.fromkeys(self.scene.lanes(axis) for axis in axes))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 
 from quasim.errors import SpaceError
 from quasim.kernels._base import numpy_dtype
@@ -39,7 +38,11 @@ DESCRIPTOR_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What the axes of a product are: batches of (rows, cols), summed over another."""
+    """What the axes of a product are: batches of (rows, cols), summed over another.
+
+    Attributes:
+        acc: the variable that is stored.
+    """
 
     batch: tuple[Axis, ...]
     rows: Axis
@@ -52,15 +55,20 @@ def roles(kernel: Kernel) -> Roles:
     """The roles of a kernel's axes.
 
     Raises:
-        LoweringError: it does not sum one product along one loop over tiles of a grid.
+        LoweringError: it does not sum products of one shape along one loop over tiles of a grid, to store one sum.
     """
     dots = [node for node in every(kernel.body) if isinstance(node, Dot)]
     loops = [statement for statement in kernel.body if isinstance(statement, Loop)]
-    if len(dots) != 1 or len(loops) != 1 or dots[0].over != loops[0].axis or len(kernel.grid) < 2:
-        raise unsupported(kernel, "anything but one product in one loop")
+    last = kernel.body[-1]
+    alike = {(dot.over, dot.acc.axes) for dot in dots}
+    if len(alike) != 1 or len(loops) != 1 or dots[0].over != loops[0].axis or len(kernel.grid) < 2:
+        raise unsupported(kernel, "anything but products of one shape in one loop")
+    sums = [node for node in every(last) if isinstance(node, Var) and node.axes == dots[0].acc.axes]
+    if not isinstance(last, Store) or len(set(sums)) != 1:
+        raise unsupported(kernel, "anything but a sum that is stored in the end")
     *batch, rows, cols = dots[0].acc.axes
     batch += [axis for axis in kernel.grid if axis not in dots[0].acc.axes]
-    return Roles(tuple(batch), rows, cols, loops[0].axis, dots[0].acc)
+    return Roles(tuple(batch), rows, cols, loops[0].axis, sums[0])
 
 
 def lower_contraction(kernel: Kernel, genome: Genome, known: Known) -> TileProgram:
@@ -145,9 +153,8 @@ class _Product:
             yield from tile.nodes
         scene = self._scene(tuple(outer))
         translator = Translator(scene, self._loop(scene))
-        before = tuple(takewhile(lambda statement: not isinstance(statement, Loop), self.kernel.body))
-        yield from translator.run(self.kernel.body[: len(before) + 1])
-        yield from self._epilogue(translator, scene, self.kernel.body[len(before) + 1 :])
+        yield from translator.run(self.kernel.body[:-1])
+        yield from self._epilogue(translator, scene, self.kernel.body[-1:])
 
     def _scene(self, tiles: tuple[AxisTile, ...]) -> _DescriptorScene | GridScene:
         return _DescriptorScene(self.known, tiles, self.boxes) if self.descriptors else GridScene(self.known, tiles)
@@ -163,7 +170,7 @@ class _Product:
         return loop
 
     def _epilogue(self, translator: Translator, scene: GridScene, after: tuple[Statement, ...]) -> Iterator[Node]:
-        """What follows the loop, once for each part of the tile's columns."""
+        """The store, once for each part of the tile's columns."""
         parts = self.genome.integer("epilogue")
         yield from _halves(translator.regs[self.roles.acc], parts, tuple(self.blocks.values())[:2])
         whole = scene.tiles[self.roles.cols]
@@ -196,14 +203,14 @@ def _halves(acc: Reg, parts: int, sizes: tuple[int, ...]) -> Iterator[Node]:
 
 
 class _DescriptorScene(GridScene):
-    """Accesses by descriptors, where all axes of the index are guarded, as the hardware guards them."""
+    """Matrices are accessed by descriptors where all axes of the index are guarded, as the hardware guards them."""
 
     def __init__(self, known: Known, tiles: tuple[AxisTile, ...], boxes: dict[str, DescriptorOf]) -> None:
         super().__init__(known, tiles)
         self.boxes = boxes
 
     def fetch(self, load: Load) -> Tile:
-        """A box, or addresses where a guard is missing."""
+        """A box, or addresses of a vector or where a guard is missing."""
         if not self._guarded(load):
             return super().fetch(load)
         lanes = self._box(load.tensor, load.index)
@@ -217,7 +224,7 @@ class _DescriptorScene(GridScene):
         return (PutTile(store.tensor, self._start(store.index), lanes, value),)
 
     def _guarded(self, access: Load | Store) -> bool:
-        return all(at.axis in access.guard for at in access.index)
+        return len(access.index) > 1 and all(at.axis in access.guard for at in access.index)
 
     def _box(self, tensor: Tensor, index: tuple[Affine, ...]) -> tuple[Lanes, ...]:
         if not can_have_descriptor(tensor, self.known):

@@ -28,21 +28,10 @@ from quasim.targets.c.emit import emit
 from quasim.targets.c.space import space
 from quasim.targets.reached import reached
 from quasim.trial import Genome, Problem, Status, Trial
-from quasim.worker.process import Limits, Worker, WorkerLostError
-from quasim.worker.protocol import (
-    Entry,
-    Failed,
-    Library,
-    Outcome,
-    Peak,
-    PeakKind,
-    Plan,
-    Prepare,
-    Prepared,
-    Ran,
-    Run,
-    Variant,
-)
+from quasim.worker.process import Limits
+from quasim.worker.protocol import Entry, Library, Outcome, Peak, PeakKind, Plan, Run, Variant
+from quasim.worker.standby import StandbyWorker
+from quasim.worker.station import Station
 
 DEVICE = "cpu"
 """All cores share one lease: they share their caches and memory bandwidth, too."""
@@ -98,11 +87,12 @@ class CTarget:
         self._machine = this_machine()
         self._threads = threads or self._machine.cores
         self._seed = seed
-        self._limits = limits or Limits(memory_bytes=max(2 << 30, self._machine.memory_bytes // 4))
+        limits = limits or Limits(memory_bytes=max(2 << 30, self._machine.memory_bytes // 4))
         self._cache = (cache or cache_folder()).resolve() / _slug(self._machine.name, self._machine.family)
         self._lease = lease or Lease(DEVICE)
         self._compiler = CCompiler.find()
-        self._worker = Worker(self._limits, self._threads)
+        # None stands by: a worker starts in a fifth of a second.
+        self._station = Station(StandbyWorker(limits, self._threads, DEVICE, spares=0), self._lease)
         self._best_ns: dict[Problem, float] = {}
         self._spaces: dict[Problem, SearchSpace] = {}
 
@@ -123,7 +113,7 @@ class CTarget:
     @property
     def worker_pid(self) -> int | None:
         """Process in which variants run; None while there is none."""
-        return self._worker.pid
+        return self._station.pid
 
     def space(self, problem: Problem) -> SearchSpace:
         """The search space of a problem.
@@ -181,7 +171,7 @@ class CTarget:
 
     def close(self) -> None:
         """End the worker process. Idempotent; the target starts a new one when it is used again."""
-        self._worker.close()
+        self._station.close()
 
     def _build_genomes(self, problem: Problem, genomes: Sequence[Genome]) -> list[Built]:
         known = self.space(problem)
@@ -224,28 +214,11 @@ class CTarget:
     def _run(self, problem: Problem, built: Sequence[Built], plan: Plan, best_ns: float | None = None) -> list[Outcome]:
         """What became of each, in order; what did not compile has failed already."""
         entries = tuple(one.entry for one in built if one.entry is not None)
-        ran = iter(self._ask(Run(problem, self._seed, entries, plan, self._seed, best_ns)) if entries else ())
+        ran = iter(self._station.run(Run(problem, self._seed, entries, plan, self._seed, best_ns)))
         return [
             next(ran) if one.entry is not None else Outcome(status=Status.COMPILE_ERROR, detail=one.detail)
             for one in built
         ]
-
-    def _ask(self, run: Run) -> Sequence[Outcome]:
-        """Let the worker run, alone on the device. Whatever happens to it happens to every entry of the run."""
-        if self._worker.pid is None:
-            with self._lease.shared():
-                self._worker.start()
-        try:
-            with self._lease.exclusive():
-                reply = self._worker.call(Prepare(run.problem, run.seed), self._limits.prepare_s)
-                if isinstance(reply, Prepared):
-                    reply = self._worker.call(run, self._limits.run_s * len(run.entries))
-        except WorkerLostError as error:
-            return [Outcome(status=error.status, detail=error.what)] * len(run.entries)
-        if isinstance(reply, Ran):
-            return reply.outcomes
-        detail = reply.detail if isinstance(reply, Failed) else f"the worker answered {type(reply).__name__}"
-        return [Outcome(status=Status.LAUNCH_ERROR, detail=detail)] * len(run.entries)
 
 
 def cache_folder() -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from quasim.kernels import check_problem, family
 from quasim.kernels.lower import Pattern, pattern
 from quasim.kernels.lower.contraction import exact_contraction
-from quasim.kernels.lower.pattern import Contraction
+from quasim.kernels.lower.pattern import Contraction, unsupported
 from quasim.kernels.lower.row_passes import KEEP
 from quasim.space import AtMost, Kind, Parameter, SearchSpace
 from quasim.trial import Genome, Problem, Value
@@ -39,6 +39,8 @@ def space(problem: Problem, threads: int, lanes: int = NATIVE_LANES) -> SearchSp
     """
     kernel = family(check_problem(problem).kernel).kernel
     found = pattern(kernel)
+    if found not in _GENES:
+        raise unsupported(kernel, f"the form {found.value!r}, for which CPUs have no schedule")
     shared: _Values = {"threads": tuple(sorted({max(1, threads // 2), threads})), "lanes": (max(2, lanes // 2), lanes)}
     values, chosen = shared | _GENES[found], _DEFAULTS[found]
     if found is Pattern.CONTRACTION:

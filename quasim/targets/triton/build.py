@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from quasim.errors import ConfigError, SpaceError
@@ -12,9 +12,9 @@ from quasim.kernels.lower import LoweringError
 from quasim.space import SearchSpace
 from quasim.targets.triton.foreign_family import ForeignFamily
 from quasim.targets.triton.foreign_source import foreign_source
-from quasim.targets.triton.image import CompileFailure, Image
+from quasim.targets.triton.image import CompileFailure, Loadable
+from quasim.targets.triton.plans import Planned, compiled, planned
 from quasim.targets.triton.pool import Compiler
-from quasim.targets.triton.source import Source, source
 from quasim.trial import Genome, Problem, Status
 from quasim.worker.protocol import Binary, Entry
 
@@ -25,21 +25,44 @@ class Built:
 
     Attributes:
         entry: None where there is nothing to launch; ``status`` and ``detail`` say why.
-        image: of a genome; None where it did not compile.
+        image: of a genome, or the images of its stages; None where one did not compile.
         compile_ns: of a genome, its share of the time that its batch took; None where it did not compile.
     """
 
     entry: Entry | None
-    image: Image | None = None
+    image: Loadable | None = None
     compile_ns: int | None = None
     status: Status = Status.OK
     detail: str = ""
 
 
+Planner = Callable[[Problem, Genome], Planned]
+
+
+def triton_plan(problem: Problem, genome: Genome) -> Planned:
+    """The Triton sources of a genome.
+
+    Raises:
+        ConfigError, LoweringError: it has none.
+    """
+    known = family(problem.kernel)
+    if isinstance(known, ForeignFamily):
+        return Planned((foreign_source(known, genome, problem.dims),))
+    return planned(known.kernel, genome, problem.dims)
+
+
 def build(
-    problem: Problem, space: SearchSpace, genomes: Sequence[Genome], arch: str, compiler: Compiler
+    problem: Problem,
+    space: SearchSpace,
+    genomes: Sequence[Genome],
+    arch: str,
+    compiler: Compiler,
+    plan: Planner = triton_plan,
 ) -> list[Built]:
     """Lower, print and compile all genomes; one result for each, in order.
+
+    Args:
+        plan: what a target makes of a genome.
 
     Raises:
         SpaceError: a genome is not in the space.
@@ -48,27 +71,21 @@ def build(
         if not space.contains(genome):
             raise SpaceError(f"genome {genome} is not in the space of {problem}", "take it from the target's space")
     start = time.perf_counter_ns()
-    sources = [_source(problem, genome) for genome in genomes]
-    printed = [one for one in sources if isinstance(one, Source)]
-    compiled = iter(compiler.compile_all(printed, arch) if printed else ())
-    results = [next(compiled) if isinstance(one, Source) else one for one in sources]
+    results = compiled([_planned(problem, genome, plan) for genome in genomes], arch, compiler)
     share_ns = (time.perf_counter_ns() - start) // max(1, len(genomes))
     return [built(result, share_ns) for result in results]
 
 
-def built(result: Image | CompileFailure, compile_ns: int | None = None) -> Built:
-    """What became of one source."""
-    if isinstance(result, Image):
+def built(result: Loadable | CompileFailure, compile_ns: int | None = None) -> Built:
+    """What became of one genome."""
+    if not isinstance(result, CompileFailure):
         return Built(Binary(result), result, compile_ns)
     status = Status.LAUNCH_ERROR if result.stage == "resources" else Status.COMPILE_ERROR
     return Built(None, status=status, detail=f"{result.stage}: {result.reason}")
 
 
-def _source(problem: Problem, genome: Genome) -> Source | CompileFailure:
-    known = family(problem.kernel)
+def _planned(problem: Problem, genome: Genome, plan: Planner) -> Planned | CompileFailure:
     try:
-        if isinstance(known, ForeignFamily):
-            return foreign_source(known, genome, problem.dims)
-        return source(known.kernel, genome, problem.dims)
+        return plan(problem, genome)
     except (ConfigError, LoweringError) as error:
         return CompileFailure("compile", error.what)

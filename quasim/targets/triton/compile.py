@@ -1,4 +1,4 @@
-"""Triton's compiler as a function from a source to an image: no device, no driver, no torch.
+"""Triton's compiler as a function from a source to an image, and NVRTC's: no device, no driver, no torch.
 
 Images are kept in a folder by a digest of source, architecture and version, so that each is made once. A kept file
 starts with its own digest: one that was cut short is made again.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.abc
 import importlib.util
 import io
+import linecache
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -22,6 +25,8 @@ from typing import Literal, Protocol
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError, MissingToolError, QuasimError, StorageError
 from quasim.kernels.sizes import Size
+from quasim.targets.cuda.compile import nvrtc_image, nvrtc_version
+from quasim.targets.cuda.source import CudaSource
 from quasim.targets.triton.abi import check_abi
 from quasim.targets.triton.image import (
     Argument,
@@ -48,8 +53,12 @@ ARCHS = ("sm_80", "sm_90", "gfx90a", "gfx942")
 
 _REASON_LENGTH = 300
 _DIGEST_BYTES = 32
+_ELSEWHERE = "set QUASIM_CACHE_DIR to a writable folder"
 
 Result = Image | CompileFailure
+
+AnySource = Source | CudaSource
+"""What a compiler is sent."""
 
 
 class _Compiled(Protocol):
@@ -59,28 +68,29 @@ class _Compiled(Protocol):
     metadata: object
 
 
-def compile_source(source: Source, arch: str, folder: Path) -> Result:
+def compile_source(source: AnySource, arch: str, folder: Path) -> Result:
     """Compile for an architecture, or take the image from ``folder`` when it was made before.
 
     What the compiler refuses, or what could not launch, is a ``CompileFailure`` and no exception.
 
     Raises:
         UnknownNameError: we do not know the architecture.
-        MissingToolError: Triton is not installed.
-        StorageError: the folder cannot be written.
+        MissingToolError: the source's compiler is not installed.
+        StorageError: the folder cannot be read or written.
     """
     result = kept(source, arch, folder)
     if result is None:
-        result = _compile(source, arch, folder)
-        _write(_path(source, arch, folder), result)
+        result = _compile(source, arch)
+        if not isinstance(result, CompileFailure) or result.stage != "crashed":
+            _write(_path(source, arch, folder), result)
     return result
 
 
-def kept(source: Source, arch: str, folder: Path) -> Result | None:
+def kept(source: AnySource, arch: str, folder: Path) -> Result | None:
     """What was made before; None: nothing, or nothing whole.
 
     Raises:
-        UnknownNameError, MissingToolError: as ``compile_source``.
+        UnknownNameError, MissingToolError, StorageError: as ``compile_source``.
     """
     limits(arch)
     return _read(_path(source, arch, folder))
@@ -99,8 +109,12 @@ def triton_version() -> str:
         raise MissingToolError("triton is not installed", "pip install 'quasim-fleet[gpu]'") from error
 
 
-def _path(source: Source, arch: str, folder: Path) -> Path:
-    parts = (to_msgpack(source), arch.encode(), triton_version().encode())
+def _version(source: AnySource) -> str:
+    return nvrtc_version() if isinstance(source, CudaSource) else triton_version()
+
+
+def _path(source: AnySource, arch: str, folder: Path) -> Path:
+    parts = (to_msgpack(source), arch.encode(), _version(source).encode())
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     return folder / f"{key}.image"
 
@@ -113,6 +127,8 @@ def _read(path: Path) -> Result | None:
         result: Result = from_msgpack(data[_DIGEST_BYTES:], Result, "compiled image")  # type: ignore[arg-type]
     except (FileNotFoundError, DataError):
         return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error}", _ELSEWHERE) from error
     return result
 
 
@@ -121,7 +137,7 @@ def _write(path: Path, result: Result) -> None:
     try:
         _replace(path, hashlib.sha256(body).digest() + body)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}", "set QUASIM_CACHE_DIR to a writable folder") from error
+        raise StorageError(f"cannot write {path}: {error}", _ELSEWHERE) from error
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -136,16 +152,25 @@ def _replace(path: Path, data: bytes) -> None:
         Path(made).unlink(missing_ok=True)
 
 
-def _compile(source: Source, arch: str, folder: Path) -> Result:
+def _compile(source: AnySource, arch: str) -> Result:
     try:
-        compiled = _run_triton(source, arch, folder)
-        image = _image(source, arch, compiled)
+        if isinstance(source, CudaSource):
+            image = nvrtc_image(source, arch)
+        else:
+            image = _image(source, arch, _run_triton(source, arch))
     except QuasimError:
         raise
     except Exception as error:
-        return CompileFailure("compile", _reason(error))
+        return CompileFailure("crashed" if _passing(error) else "compile", _reason(error))
     cannot = obstacle(arch, image.threads, image.resources)
     return CompileFailure("resources", cannot) if cannot else image
+
+
+def _passing(error: Exception) -> bool:
+    """Whether it tells of the machine's state (no memory, no disk) and not of the source, so that it is not kept."""
+    tool = error.__context__
+    killed = isinstance(tool, subprocess.CalledProcessError) and tool.returncode < 0
+    return killed or isinstance(error, (OSError, MemoryError))
 
 
 def _reason(error: Exception) -> str:
@@ -155,11 +180,11 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {said}"[:_REASON_LENGTH]
 
 
-def _run_triton(source: Source, arch: str, folder: Path) -> _Compiled:
+def _run_triton(source: Source, arch: str) -> _Compiled:
     import triton
     from triton.compiler import ASTSource
 
-    function = getattr(_module(source.text, folder), source.entry)
+    function = getattr(_module(source.text), source.entry)
     if hasattr(function, "configs"):  # a foreign kernel with Triton's own tuner around it
         function = function.fn
     signature = {parameter.name: parameter.type for parameter in source.parameters}
@@ -205,20 +230,28 @@ def _private_cache() -> Iterator[None]:
         yield
 
 
-def _module(text: str, folder: Path) -> ModuleType:
-    """The module, imported from a file named by its text's digest: Triton reads a function's source again."""
-    name = f"quasim_{hashlib.sha256(text.encode()).hexdigest()}"
-    path = folder / "source" / f"{name}.py"
-    try:
-        if not path.exists() or path.read_text() != text:
-            _replace(path, text.encode())
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error}", "set QUASIM_CACHE_DIR to a writable folder") from error
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise DataError(f"{path} cannot be imported", "remove it")
+class _Text(importlib.abc.SourceLoader):
+    """A module's source from memory: a file, and bytecode beside it, may be another's or damaged."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_filename(self, fullname: str) -> str:
+        return f"{fullname}.py"
+
+    def get_data(self, path: str) -> bytes:
+        return self._text.encode()
+
+
+def _module(text: str) -> ModuleType:
+    """The module of a text, named by its digest."""
+    loader = _Text(text)
+    spec = importlib.util.spec_from_loader(f"quasim_{hashlib.sha256(text.encode()).hexdigest()}", loader)
+    assert spec is not None  # as of every loader that is given
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Triton reads a function's source again, and looks for it there.
+    linecache.lazycache(loader.get_filename(spec.name), vars(module))
+    loader.exec_module(module)
     return module
 
 
@@ -300,4 +333,4 @@ def _strides(shape: tuple[Size, ...]) -> tuple[Size, ...]:
     return tuple(reversed(found))
 
 
-__all__ = ["ARCHS", "Result", "compile_source", "triton_version"]
+__all__ = ["ARCHS", "AnySource", "Result", "compile_source", "triton_version"]

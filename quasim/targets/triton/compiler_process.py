@@ -10,15 +10,14 @@ import signal
 import struct
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import msgspec
 
 from quasim.codec import from_msgpack, to_msgpack
-from quasim.errors import QuasimError
-from quasim.targets.triton.compile import Result, compile_source
+from quasim.errors import MissingToolError, QuasimError, StorageError
+from quasim.targets.triton.compile import AnySource, Result, compile_source
 from quasim.targets.triton.image import CompileFailure
-from quasim.targets.triton.source import Source
 
 HEADER = struct.Struct("<Q")
 """Length of the message that follows, in bytes."""
@@ -31,13 +30,34 @@ class Job(msgspec.Struct, frozen=True):
         limit_s: after this the process kills itself, whoever may have forgotten it.
     """
 
-    source: Source
+    source: AnySource
     arch: str
     folder: str
     limit_s: int
 
 
-def pack(message: Job | Result) -> bytes:
+class Unable(msgspec.Struct, frozen=True, tag="unable"):
+    """This machine cannot compile at all; that is nothing to blame a source for.
+
+    Attributes:
+        kind: what is missing: the compiler, or a folder for what it makes.
+        what, do: of the error.
+    """
+
+    kind: Literal["tool", "storage"]
+    what: str
+    do: str
+
+    @property
+    def error(self) -> QuasimError:
+        """As the process would have raised it."""
+        return (MissingToolError if self.kind == "tool" else StorageError)(self.what, self.do)
+
+
+Answer = Result | Unable
+
+
+def pack(message: Job | Answer) -> bytes:
     """The message with its length in front."""
     body = to_msgpack(message)
     return HEADER.pack(len(body)) + body
@@ -55,9 +75,11 @@ def serve(jobs: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-def _answer(job: Job) -> Result:
+def _answer(job: Job) -> Answer:
     try:
         return compile_source(job.source, job.arch, Path(job.folder))
+    except (MissingToolError, StorageError) as error:
+        return Unable("tool" if isinstance(error, MissingToolError) else "storage", error.what, error.do)
     except QuasimError as error:
         return CompileFailure("crashed", str(error))
 

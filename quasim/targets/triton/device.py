@@ -20,9 +20,11 @@ from quasim.space import SearchSpace
 from quasim.standing import Contender, Contest, Labels, Peaks
 from quasim.targets._base import DeviceFacts
 from quasim.targets.profile import Profile
-from quasim.targets.triton.build import Built, build
+from quasim.targets.triton.build import Built, build, triton_plan
 from quasim.targets.triton.foreign_family import ForeignFamily, load
+from quasim.targets.triton.image import Image
 from quasim.targets.triton.introspect import introspection
+from quasim.targets.triton.plans import Planned
 from quasim.targets.triton.pool import Compiler, LocalCompiler
 from quasim.targets.triton.profiler import Once, profile
 from quasim.targets.triton.resources import LIMITS
@@ -88,7 +90,7 @@ class TritonTarget:
         spares: int = 1,
         foreign: str = "",
     ) -> None:
-        self._triton = _triton_version()
+        self._version = self._compiler_version()
         place = _adopted(foreign)
         machine = this_machine()
         limits = limits or Limits(max(8 << 30, machine.memory_bytes // 4), PREPARE_S, run_s=20.0)
@@ -115,7 +117,7 @@ class TritonTarget:
     @property
     def device(self) -> DeviceFacts:
         """The GPU, and every version on which its times depend."""
-        versions = (("triton", self._triton), *self._gpu.versions)
+        versions = (self._version, *self._gpu.versions)
         return DeviceFacts(self._gpu.name, f"cuda-{self._gpu.arch}", versions)
 
     @property
@@ -142,7 +144,7 @@ class TritonTarget:
         if problem not in self._spaces:
             known = family(check_problem(problem).kernel)
             foreign = known.foreign.space if isinstance(known, ForeignFamily) else None
-            self._spaces[problem] = foreign or space(check_problem(problem), self._arch)
+            self._spaces[problem] = foreign or self._space(check_problem(problem))
         return self._spaces[problem]
 
     def evaluate(self, problem: Problem, genomes: Sequence[Genome]) -> list[Trial]:
@@ -214,7 +216,23 @@ class TritonTarget:
         self._compilers.close()
 
     def _build(self, problem: Problem, genomes: Sequence[Genome]) -> list[Built]:
-        return build(problem, self.space(problem), genomes, self._arch, self._compiler)
+        return build(problem, self.space(problem), genomes, self._arch, self._compiler, self._plan)
+
+    def _compiler_version(self) -> tuple[str, str]:
+        """The compiler and its version.
+
+        Raises:
+            MissingToolError: it is not installed.
+        """
+        return "triton", _triton_version()
+
+    def _space(self, problem: Problem) -> SearchSpace:
+        """The search space of a problem."""
+        return space(problem, self._arch)
+
+    def _plan(self, problem: Problem, genome: Genome) -> Planned:
+        """What is compiled of a genome."""
+        return triton_plan(problem, genome)
 
     def _evaluate(self, problem: Problem, genome: Genome, built: Built) -> Trial:
         (outcome,) = self._run(problem, [built], SEARCH, self._best_ns.get(problem))
@@ -240,7 +258,7 @@ class TritonTarget:
         default = self.space(problem).default
         assert default is not None  # as of every foreign space
         (one,) = self._build(problem, [default])
-        if one.image is None:
+        if not isinstance(one.image, Image):
             raise ConfigError(f"the default of {known.foreign.name} does not compile: {one.detail}", "mend it first")
         self._station.standards[problem] = one.image
 

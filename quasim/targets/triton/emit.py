@@ -36,6 +36,7 @@ from quasim.kernels.tiled import (
     PutTile,
     Real,
     Reg,
+    Runs,
     Shape,
     Splat,
     Tile,
@@ -53,13 +54,58 @@ def larger(left, right):
     return tl.maximum(left, right, propagate_nan=tl.PropagateNan.ALL)
 
 
-@triton.jit
 """
+
+# What only some modules need. An identity that the compiler cannot see through keeps a sum out of the tensor core; a
+# power of two beyond 2^127 is no float32, so that a scale is two factors; an integer below 2^23 has, as float32, the
+# exponent of the subnormal number with these bits.
+_HELPERS = {
+    "apart": """@triton.jit
+def apart(x):
+    return tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+""",
+    "exponent": """@triton.jit
+def exponent(x):
+    bits = x.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    counted = (bits.to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 276
+    small = tl.where(bits == 0, -150, counted)
+    return tl.where(bits >= 0x800000, (bits >> 23) - 127, small).to(tl.float32)
+
+
+""",
+    "scale": """@triton.jit
+def scale(x, exponent):
+    whole = tl.minimum(tl.maximum(exponent, -252.0), 252.0).to(tl.int32)
+    half = whole >> 1
+    first = ((half + 127) << 23).to(tl.float32, bitcast=True)
+    return x * first * ((whole - half + 127) << 23).to(tl.float32, bitcast=True)
+
+
+""",
+    "below": """@triton.jit
+def below(x, y):
+    return tl.where(x < y, 1.0, 0.0)
+
+
+""",
+}
 
 _STEP = "    "
 _INFIX = {"add": "+", "sub": "-", "mul": "*"}
 # Division and root are rounded as IEEE 754 says; Triton's own operators are approximations.
-_CALLS = {"div": "tl.div_rn", "exp": "tl.exp", "sqrt": "tl.sqrt_rn", "max": "larger"}
+_CALLS = {
+    "div": "tl.div_rn",
+    "exp": "tl.exp",
+    "sqrt": "tl.sqrt_rn",
+    "max": "larger",
+    "promote": "apart",
+    "exponent": "exponent",
+    "scale": "scale",
+    "below": "below",
+}
+_PRECISIONS = {"float32": "ieee", "tf32": "tf32", "tf32x3": "tf32x3", "bf16x6": "bf16x6"}
 
 
 def emit(program: TileProgram) -> str:
@@ -69,8 +115,17 @@ def emit(program: TileProgram) -> str:
     first = [f"{PID} = tl.program_id(0){wide}"]
     if program.grid.per_multiprocessor is not None:
         first.append(f"{PROGRAMS} = tl.num_programs(0){wide}")
-    lines = [*first, *_body(program.body, wide)]
-    return f"{_HEADER}def {program.kernel.name}({parameters}):\n" + "".join(f"{_STEP}{line}\n" for line in lines)
+    lines = [*_leave(program.runs), *first, *_body(program.body, wide)]
+    text = "".join(f"{_STEP}{line}\n" for line in lines)
+    helpers = "".join(helper for name, helper in _HELPERS.items() if f"{name}(" in text)
+    return f"{_HEADER}{helpers}@triton.jit\ndef {program.kernel.name}({parameters}):\n{text}"
+
+
+def _leave(runs: Runs | None) -> Iterator[str]:
+    """A block that is not wanted ends at once."""
+    if runs is not None:
+        yield f"if tl.load({runs.flag.name}_ptr) {'==' if runs.raised else '!='} 0.0:"
+        yield f"{_STEP}return"
 
 
 def parameter_name(parameter: Parameter) -> str:
@@ -272,13 +327,13 @@ def _operation(tile: Turn | Apply | Keep | Fold | Contract | Weave) -> str:
 def _contract(tile: Contract) -> str:
     precision = ""
     if tile.a.dtype == "float32":
-        precision = f', input_precision="{"tf32" if tile.precision == "tf32" else "ieee"}"'
+        precision = f', input_precision="{_PRECISIONS[tile.precision]}"'
     return f"tl.dot({_tile(tile.a)}, {_tile(tile.b)}, {tile.acc.name}{precision})"
 
 
 def _apply(tile: Apply) -> str:
     args = [_argument(arg, tile) for arg in tile.args]
-    if tile.op in ("cast", "promote"):
+    if tile.op == "cast":
         return args[0]
     if tile.op == "neg":
         return f"(-{args[0]})"
@@ -302,4 +357,4 @@ def _box(sizes: Iterable[int]) -> str:
 
 
 def _dtype(tile: Tile) -> str:
-    return f"tl.{tile.dtype}"
+    return "tl.float8e4nv" if tile.dtype == "float8_e4m3fn" else f"tl.{tile.dtype}"

@@ -135,6 +135,8 @@ def load(place: str) -> ForeignFamily:
     if not file.endswith(".py") or not name.isidentifier():
         raise ConfigError(f"{place!r} is not FILE.py:NAME", "such as examples/row_scale.py:KERNEL")
     path = Path(file).resolve()
+    if not path.is_file():
+        raise ConfigError(f"no file {file}", "name the file in which your kernel is described")
     found = _executed(path).get(name)
     if not isinstance(found, ForeignKernel):
         raise ConfigError(f"{name} in {file} is {type(found).__name__}", "make it a ForeignKernel")

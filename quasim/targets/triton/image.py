@@ -31,9 +31,12 @@ from quasim.targets.triton.resources import Resources, limits, occupancy
 
 __all__ = [
     "Argument",
+    "Buffer",
+    "Bundle",
     "CompileFailure",
     "Grid",
     "Image",
+    "Loadable",
     "Number",
     "Pointer",
     "Real",
@@ -157,6 +160,59 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="image"
     def digest(self) -> str:
         """SHA-256 of the binary, in hex: launchers keep what they loaded by it."""
         return hashlib.sha256(self.binary).hexdigest()
+
+
+class Buffer(msgspec.Struct, frozen=True):
+    """A device array that the stages of a bundle hand on; it exists once for each variant that is loaded."""
+
+    name: str
+    dtype: Dtype
+    shape: tuple[Size, ...]
+
+
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="bundle"):
+    """Several launches that make one variant: in this order, on one stream.
+
+    Stages name buffers of the workspace as they name tensors.
+
+    Attributes:
+        stages: at least one.
+        workspace: what they hand on.
+        main: the stage that the compiler's facts of the variant are of.
+    """
+
+    stages: tuple[Image, ...]
+    workspace: tuple[Buffer, ...]
+    main: int
+
+    def __post_init__(self) -> None:
+        names = [buffer.name for buffer in self.workspace]
+        if not 0 <= self.main < len(self.stages) or len(set(names)) != len(names):
+            raise ValueError(f"no bundle: stage {self.main} of {len(self.stages)}, buffers {names}")
+
+    def check(self, dims: Mapping[str, int]) -> None:
+        """Raise ``ShapeError`` where one of the stages was not made for this shape."""
+        for stage in self.stages:
+            stage.check(dims)
+
+    @property
+    def resources(self) -> Resources:
+        """Of the main stage."""
+        return self.stages[self.main].resources
+
+    @property
+    def occupancy(self) -> float:
+        """Of the main stage."""
+        return self.stages[self.main].occupancy
+
+    @property
+    def entry(self) -> str:
+        """Name of the main stage's function."""
+        return self.stages[self.main].entry
+
+
+Loadable = Image | Bundle
+"""What a launcher takes."""
 
 
 class CompileFailure(msgspec.Struct, frozen=True, tag="failure"):

@@ -7,12 +7,12 @@ import msgspec
 from quasim.kernels import CostFacts
 from quasim.standing import Peaks
 from quasim.targets.reached import reached
-from quasim.targets.triton.image import Image
+from quasim.targets.triton.image import Loadable
 from quasim.trial import Introspection, Timing
 
 
 def introspection(
-    image: Image | None, timing: Timing | None, cost: CostFacts, peaks: Peaks | None
+    image: Loadable | None, timing: Timing | None, cost: CostFacts, peaks: Peaks | None
 ) -> Introspection | None:
     """The facts of one variant; None where it was not compiled.
 

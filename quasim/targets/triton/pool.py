@@ -19,10 +19,9 @@ from quasim.codec import from_msgpack
 from quasim.errors import DataError
 from quasim.machine import usable_cores
 from quasim.targets.c.device import cache_folder
-from quasim.targets.triton.compile import Result, kept
-from quasim.targets.triton.compiler_process import HEADER, Job, pack
+from quasim.targets.triton.compile import AnySource, Result, kept
+from quasim.targets.triton.compiler_process import HEADER, Answer, Job, Unable, pack
 from quasim.targets.triton.image import CompileFailure
-from quasim.targets.triton.source import Source
 from quasim.worker.process import ROOT, without_secrets
 
 LIMIT_S = 60.0
@@ -37,7 +36,7 @@ _FAREWELL_S = 2.0
 class Compiler(Protocol):
     """Whoever compiles: processes of this host, or tasks on a cluster."""
 
-    def compile_all(self, sources: Sequence[Source], arch: str) -> list[Result]:
+    def compile_all(self, sources: Sequence[AnySource], arch: str) -> list[Result]:
         """An image or the reason why there is none for each source, in order."""
         ...
 
@@ -70,12 +69,13 @@ class LocalCompiler:
         """Processes that wait for work."""
         return tuple(process.pid for process in self._idle)
 
-    def compile_all(self, sources: Sequence[Source], arch: str) -> list[Result]:
+    def compile_all(self, sources: Sequence[AnySource], arch: str) -> list[Result]:
         """An image or the reason why there is none for each source, in order.
 
         Raises:
             UnknownNameError: we do not know the architecture.
-            MissingToolError: Triton is not installed.
+            MissingToolError: Triton or NVRTC is not installed.
+            StorageError: images cannot be kept here.
         """
         results = {number: kept(source, arch, self._folder) for number, source in enumerate(sources)}
         waiting = deque(number for number, result in results.items() if result is None)
@@ -97,10 +97,19 @@ class LocalCompiler:
         while self._idle:
             self._idle.pop().close()
 
-    def _start(self, selector: selectors.BaseSelector, number: int, sources: Sequence[Source], arch: str) -> None:
-        process = self._idle.pop() if self._idle else _Process()
+    def _start(self, selector: selectors.BaseSelector, number: int, sources: Sequence[AnySource], arch: str) -> None:
+        process = self._waiting() or _Process()
         process.give(number, Job(sources[number], arch, str(self._folder), int(self._limit_s) + 1), self._limit_s)
         selector.register(process.answers, selectors.EVENT_READ, process)
+
+    def _waiting(self) -> _Process | None:
+        """One that waits for work; those that died meanwhile are let go, for no source is to blame."""
+        while self._idle:
+            process = self._idle.pop()
+            if process.alive:
+                return process
+            process.close()
+        return None
 
     def _finished(self, selector: selectors.BaseSelector) -> list[tuple[int, Result]]:
         """What has been answered, has crashed or is over its time, waiting for the first of these."""
@@ -112,11 +121,13 @@ class LocalCompiler:
         for process in [process for process in at_work if process in ready | late]:
             selector.unregister(process.answers)
             result = process.answer() if process in ready else self._timeout()
-            done.append((process.number, result))
             if process.usable and process in ready:
                 self._idle.append(process)
             else:
                 process.kill()
+            if isinstance(result, Unable):
+                raise result.error
+            done.append((process.number, result))
         return done
 
     def _timeout(self) -> CompileFailure:
@@ -150,6 +161,10 @@ class _Process:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def give(self, number: int, job: Job, limit_s: float) -> None:
         self.number, self.deadline = number, time.monotonic() + limit_s
         # One that has died meanwhile shows as an end of its answers.
@@ -157,12 +172,12 @@ class _Process:
             self._jobs.write(pack(job))
             self._jobs.flush()
 
-    def answer(self) -> Result:
+    def answer(self) -> Answer:
         """What it says; a process that has nothing more to say has crashed."""
         try:
             header = self.answers.read(HEADER.size)
             body = self.answers.read(HEADER.unpack(header)[0]) if len(header) == HEADER.size else b""
-            result: Result = from_msgpack(body, Result, "a compiler's answer")  # type: ignore[arg-type]
+            result: Answer = from_msgpack(body, Answer, "a compiler's answer")  # type: ignore[arg-type]
         except DataError:
             self.usable = False
             return CompileFailure("crashed", f"the compiler's process ended{self._how()}")

@@ -10,10 +10,12 @@ import csv
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,7 +23,7 @@ import msgspec
 from quasim.codec import to_msgpack
 from quasim.errors import DataError
 from quasim.targets.profile import Profile
-from quasim.targets.triton.image import Image
+from quasim.targets.triton.image import Loadable
 from quasim.trial import Problem
 from quasim.worker.process import ROOT, without_secrets
 
@@ -51,16 +53,17 @@ _NO_PERMISSION = "ERR_NVGPUCTRPERM"
 class Once(msgspec.Struct, frozen=True):
     """What the profiled process launches: an image on inputs from a seed."""
 
-    image: Image
+    image: Loadable
     problem: Problem
     seed: int
 
 
-def profile(once: Once, desk: str, environment: Mapping[str, str] | None = None) -> Profile:
+def profile(once: Once, desk: str, environment: Mapping[str, str] | None = None, limit_s: float = TIMEOUT_S) -> Profile:
     """The counters of one launch; whoever calls holds the device's lease, for two cannot be profiled at once.
 
     Args:
         desk: the GPU, as a worker's command line names it.
+        limit_s: after this the profiler and what it started are killed.
     """
     environment = os.environ if environment is None else environment
     ncu = shutil.which("ncu", path=environment.get("PATH"))
@@ -70,7 +73,7 @@ def profile(once: Once, desk: str, environment: Mapping[str, str] | None = None)
         request, report = Path(folder) / "launch.msgpack", Path(folder) / "report.csv"
         request.write_bytes(to_msgpack(once))
         launch = [sys.executable, "-m", MODULE, str(request), desk]
-        said = _run([ncu, *_options(once.image.entry, report), *launch], environment)
+        said = _run([ncu, *_options(once.image.entry, report), *launch], environment, limit_s)
         text = report.read_text(errors="replace") if report.exists() else ""
     return parse(text, said)
 
@@ -88,26 +91,31 @@ def _options(entry: str, report: Path) -> list[str]:
     ]
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> str:
-    """What the process wrote to its error output, with the reason where it was stopped."""
+def _run(command: list[str], environment: Mapping[str, str], limit_s: float) -> str:
+    """What the process wrote to its error output, or the reason why it was stopped; nothing of it goes on."""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=ROOT,
             env=without_secrets(environment),
+            start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=TIMEOUT_S,
             text=True,
             errors="replace",
-            check=False,
         )
-    except subprocess.TimeoutExpired:
-        return f"ncu took longer than {TIMEOUT_S:g} s"
     except OSError as error:
         return f"ncu cannot be run: {error}"
-    return done.stderr
+    with process:
+        try:
+            return process.communicate(timeout=limit_s)[1]
+        except subprocess.TimeoutExpired:
+            return f"ncu took longer than {limit_s:g} s"
+        finally:
+            # ncu's own child has the device open, and outlives it.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def parse(report: str, said: str = "") -> Profile:

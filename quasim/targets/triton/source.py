@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
@@ -11,11 +12,17 @@ from quasim.kernels.ir import Dtype, Kernel, Tensor
 from quasim.kernels.lower.tiles import lower_tiles
 from quasim.kernels.lower.tiles_known import size_of
 from quasim.kernels.sizes import Grid, Requirement, Size
-from quasim.kernels.tiled import DescriptorOf, ExtentOf, Parameter, TileProgram
+from quasim.kernels.tiled import DescriptorOf, ExtentOf, Parameter, PointerTo, Runs, TileProgram
 from quasim.targets.triton.emit import emit, parameter_name
 from quasim.trial import Genome, Value
 
-_DTYPES: dict[Dtype, str] = {"float32": "fp32", "float64": "fp64", "float16": "fp16", "bfloat16": "bf16"}
+_DTYPES: dict[Dtype, str] = {
+    "float32": "fp32",
+    "float64": "fp64",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "float8_e4m3fn": "fp8e4nv",
+}
 
 
 class PointerParameter(msgspec.Struct, frozen=True, tag="pointer"):
@@ -125,7 +132,7 @@ SourceParameter = (
 """The last three are of foreign kernels alone."""
 
 
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="triton"):
     """A module to compile.
 
     Attributes:
@@ -151,13 +158,19 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grid_yz: tuple[int, int] = (1, 1)
 
 
-def source(kernel: Kernel, genome: Genome, shape: Mapping[str, int]) -> Source:
+def source(kernel: Kernel, genome: Genome, shape: Mapping[str, int], runs: Runs | None = None) -> Source:
     """The module of a kernel under a genome at a shape.
+
+    Args:
+        runs: when a launch does anything; None: always.
 
     Raises:
         ShapeError, LoweringError, SpaceError: see ``lower_tiles``.
     """
-    return source_of(lower_tiles(kernel, genome, shape))
+    program = lower_tiles(kernel, genome, shape)
+    if runs is not None:
+        program = replace(program, parameters=(*program.parameters, PointerTo(runs.flag)), runs=runs)
+    return source_of(program)
 
 
 def source_of(program: TileProgram) -> Source:

@@ -17,7 +17,8 @@ from quasim.kernels.lower.tiles_packed import can_pack
 from quasim.kernels.lower.tiles_pointwise import accesses, can_flatten
 from quasim.kernels.lower.tiles_rows import row_axes
 from quasim.kernels.walk import walk
-from quasim.space import AtMost, Constraint, Kind, Parameter, SearchSpace
+from quasim.space import AtMost, Constraint, Implies, Kind, Parameter, SearchSpace
+from quasim.targets.triton.plans import PLAN, PROMOTE
 from quasim.targets.triton.resources import Limits, limits
 from quasim.trial import Genome, Problem, Value
 
@@ -32,6 +33,14 @@ _SHARED_USE = 80
 there also exceeds this, but for flat tiles; a little that fits is lost."""
 
 _BOTH = (False, True)
+
+_PLANS: dict[str, dict[str, tuple[Value, ...]]] = {
+    "fp32": {"block_k": (16, 32), "epilogue": (1,), "promote": (0,)},
+    "tf32x3": {"block_k": (32, 64), "epilogue": (1,), "promote": (0,)},
+    "bf16x6": {"block_k": (32, 64), "epilogue": (1,), "promote": (0,)},
+    "fp16x2": {"block_k": (32, 64), "epilogue": (2,)},
+}
+"""Precision plans that stay within the tolerance of float32 products, and what other genes each of them can have."""
 
 _Values = dict[str, tuple[Value, ...]]
 _Space = tuple[_Values, tuple[Constraint, ...], dict[str, Value]]
@@ -49,7 +58,7 @@ def space(problem: Problem, arch: str) -> SearchSpace:
     found = pattern(kernel)
     if found is Pattern.CONTRACTION:
         values, constraints, default = _contraction(kernel, dims, arch, have)
-    elif found is Pattern.ROWS:
+    elif found in (Pattern.ROWS, Pattern.SPLITS):
         values, constraints, default = _rows(kernel, dims, have)
     elif can_flatten(kernel):
         values, constraints, default = _flat(kernel, dims, have)
@@ -84,10 +93,14 @@ def _contraction(kernel: Kernel, dims: dict[str, int], arch: str, have: Limits) 
         "walk": ("tiles", "persistent", "flat"),
         "epilogue": (1, 2) if units and cols[0] >= 32 else (1,),
     }
-    constraints = (
+    constraints: tuple[Constraint, ...] = (
         AtMost(("block_m", "block_n"), MOST_SUMMED * have.warp, per=("warps",)),
         AtMost(("block_m", "block_n", "block_k", "stages"), have.shared_bytes // size * _SHARED_USE),
     )
+    plans = _PLANS if _has_plans(kernel, arch) else {}
+    if plans:
+        values |= {"block_k": (16, 32, 64), "epilogue": (1, 2), PLAN: tuple(plans), PROMOTE: (0, 1)}
+        constraints += tuple(Implies(PLAN, name, *fit) for name, genes in plans.items() for fit in genes.items())
     default: dict[str, Value] = {
         "block_m": _near(rows, 128 if units else 64),
         "block_n": _near(cols, 128 if units else 64),
@@ -99,7 +112,12 @@ def _contraction(kernel: Kernel, dims: dict[str, int], arch: str, have: Limits) 
         "walk": "tiles",
         "epilogue": 1,
     }
-    return values, constraints, default
+    return values, constraints, default | ({PLAN: "fp32", PROMOTE: 0} if plans else {})
+
+
+def _has_plans(kernel: Kernel, arch: str) -> bool:
+    """Plans are for the plain float32 product: the others' data are of too few bits, or laid out otherwise."""
+    return arch.startswith("sm_") and kernel.name == "matmul"
 
 
 def _descriptors(kernel: Kernel, dims: dict[str, int], arch: str) -> bool:

@@ -14,7 +14,7 @@ from quasim.trial import Status
 from quasim.worker.cuda.arena import DTYPES
 from quasim.worker.cuda.bench import Bench, Prepare
 from quasim.worker.cuda.joules import Wattmeter
-from quasim.worker.cuda.launcher import Launch, LoadedKernel, Tensors
+from quasim.worker.cuda.launcher import Launch, Tensors, loaded
 from quasim.worker.cuda.peers import Answers, Compute, checked_launch, compute, set_precision
 from quasim.worker.cuda.timing import GraphClock
 from quasim.worker.protocol import Binary, DevicePeak, DevicePeakKind, Entry, Gpu, Outcome, Peer, Plan
@@ -62,7 +62,7 @@ def competitor(entry: Entry, bench: Bench, gpu: Gpu, meter: Wattmeter) -> Compet
         CudaError, QuasimError: it cannot be loaded.
     """
     if isinstance(entry, Binary):
-        kernel = LoadedKernel(entry.image, gpu)
+        kernel = loaded(entry.image, gpu)
         return KernelCompetitor(bench, meter, lambda arrays: kernel.prepare(bench.problem.dims, arrays))
     if isinstance(entry, Peer):
         return PeerCompetitor(bench, meter, entry)

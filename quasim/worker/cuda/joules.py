@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from quasim.meters import Meter, MeterError, Progress, Sampler, energy, mean_power, open_meter
+from quasim.meters import Meter, Progress, Sampler, energy, idle_power_w, open_meter
 from quasim.meters.energy import Energy
 from quasim.trial import EnergySource
 from quasim.worker.cuda.timing import Graph
@@ -17,12 +17,6 @@ BATCH_NS = 20_000_000
 
 WARM_NS = 500_000_000
 """Until power is steady, before progress counts."""
-
-IDLE_NS = 2_600_000_000
-"""The shortest recording whose mean power has a figure, with a margin."""
-
-SETTLE_S = 1.0
-"""After the last work, before idle power is read: clocks and power take a moment to fall."""
 
 
 class Wattmeter:
@@ -53,20 +47,9 @@ class Wattmeter:
         if self._meter is None:
             self._meter = open_meter(self._uuid)
             if self._meter.source is not EnergySource.UNMETERED:
-                self._idle_w = _idle_power(self._meter)
+                torch.cuda.synchronize()
+                self._idle_w = idle_power_w(self._meter)
         return self._meter
-
-
-def _idle_power(meter: Meter) -> float | None:
-    """Watts of the idle device with a context on it; None where the meter gave no figure."""
-    torch.cuda.synchronize()
-    time.sleep(SETTLE_S)
-    try:
-        with Sampler(meter) as sampler:
-            time.sleep(IDLE_NS / 1e9)
-        return mean_power(sampler.recording).j_per_op
-    except (MeterError, ValueError):
-        return None
 
 
 def _work(graph: Graph, window_ns: int) -> Progress:

@@ -1,4 +1,4 @@
-"""Launches a compiled image by the CUDA driver, on PyTorch's context and current stream."""
+"""Launches compiled images by the CUDA driver, on PyTorch's context and current stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from cuda.bindings import driver
 
 from quasim.errors import QuasimError
-from quasim.targets.triton.image import Argument, Image, Number, Pointer, Real, Scratch, TensorMap
+from quasim.targets.triton.image import Argument, Bundle, Image, Loadable, Number, Pointer, Real, Scratch, TensorMap
+from quasim.worker.cuda.arena import DTYPES
 from quasim.worker.cuda.driver import CudaError, done, encode_tensor_map, value
 from quasim.worker.protocol import Gpu
 
@@ -28,8 +29,9 @@ _TENSOR_MAP_TYPES = {
     "bfloat16": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
     "float32": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
     "float64": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT64,
+    "float8_e4m3fn": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_UINT8,  # copied, never computed with
 }
-_ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+_ITEM_BYTES = {"float8_e4m3fn": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 Word = (
     ctypes.c_float | ctypes.c_double | ctypes.c_int32 | ctypes.c_int64 | ctypes.c_uint64 | ctypes.Array[ctypes.c_char]
@@ -121,6 +123,64 @@ class LoadedKernel:
             together.value.cooperative = 1
             found.append(together)
         return found
+
+
+class LoadedBundle:
+    """The stages of a variant, and the workspace that they share.
+
+    Raises:
+        CudaError: the driver refuses a binary, or what it asks for.
+    """
+
+    def __init__(self, bundle: Bundle, gpu: Gpu) -> None:
+        self._bundle = bundle
+        self._stages = [LoadedKernel(stage, gpu) for stage in bundle.stages]
+        self._workspace: dict[tuple[tuple[str, int], ...], dict[str, torch.Tensor]] = {}
+
+    def prepare(self, dims: Mapping[str, int], arrays: Tensors) -> Launch:
+        """The launches on one set of arrays, one after the other on whatever stream is current then.
+
+        Raises:
+            ShapeError, QuasimError, CudaError: as ``LoadedKernel.prepare``.
+            torch.OutOfMemoryError: there is no room for the workspace.
+        """
+        launches = self.prepare_stages(dims, arrays)
+
+        def launch() -> None:
+            for each in launches:
+                each()
+
+        return launch
+
+    def prepare_stages(self, dims: Mapping[str, int], arrays: Tensors) -> list[Launch]:
+        """The launches one by one; each rests on what those before it wrote into the workspace.
+
+        Raises:
+            as ``prepare``.
+        """
+        everything = {**arrays, **self.workspace(dims)}
+        return [stage.prepare(dims, everything) for stage in self._stages]
+
+    def workspace(self, dims: Mapping[str, int]) -> dict[str, torch.Tensor]:
+        """The workspace at a shape, the same for every set of arrays: launches follow one another."""
+        key = tuple(dims.items())
+        if key not in self._workspace:
+            self._workspace[key] = {
+                buffer.name: torch.empty(
+                    [size.of(dims) for size in buffer.shape], dtype=DTYPES[buffer.dtype], device="cuda"
+                )
+                for buffer in self._bundle.workspace
+            }
+        return self._workspace[key]
+
+
+def loaded(image: Loadable, gpu: Gpu) -> LoadedKernel | LoadedBundle:
+    """The variant in the current context.
+
+    Raises:
+        CudaError: as ``LoadedKernel``.
+    """
+    return LoadedBundle(image, gpu) if isinstance(image, Bundle) else LoadedKernel(image, gpu)
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ from quasim.codec import from_msgpack
 from quasim.kernels import family
 from quasim.targets.triton.profiler import Once
 from quasim.worker.cuda.arena import Arena
-from quasim.worker.cuda.launcher import LoadedKernel
+from quasim.worker.cuda.launcher import loaded
 from quasim.worker.cuda.named import open_named
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     known = family(once.problem.kernel)
     inputs = known.inputs(once.problem.dims, np.random.default_rng(once.seed))
     arena = Arena(known.kernel, once.problem.dims, inputs, 0, device)
-    launch = LoadedKernel(once.image, gpu).prepare(once.problem.dims, arena.sets[0])
+    launch = loaded(once.image, gpu).prepare(once.problem.dims, arena.sets[0])
     torch.cuda.synchronize()
     launch()
     torch.cuda.synchronize()

@@ -12,7 +12,9 @@ from torch.nn import functional
 from quasim.errors import QuasimError
 from quasim.kernels.ir import Kernel, Role, Tensor
 from quasim.kernels.layernorm import EPSILON
+from quasim.kernels.split import PLAN as SPLIT
 from quasim.kernels.stencil2d import CENTRE, NEIGHBOUR
+from quasim.precision.split import NOT_FINITE
 from quasim.worker.cuda.launcher import Launch, Tensors
 from quasim.worker.protocol import PeerKind
 
@@ -121,7 +123,24 @@ def _state(rows: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack((torch.stack(rows[:2], 2), torch.stack(rows[2:], 2)), 1)
 
 
+def _split(arrays: Tensors) -> Answers:
+    x = arrays["x"]
+    size, top = x.abs(), x.abs().amax(1)
+    endless, exponent = ~torch.isfinite(top), torch.frexp(top).exponent - 1
+    scale = torch.where(top == 0, 0, SPLIT.format.top - torch.where(endless, NOT_FINITE, exponent))
+    half = torch.div(scale, 2, rounding_mode="floor")
+    factors = (torch.exp2(each.float())[:, None] for each in (half, scale - half))
+    scaled = x * next(factors) * next(factors)
+    high = scaled.half()
+    low = ((scaled - high) * 2.0**SPLIT.shift).half()
+    small = (size > 0) & (scaled.abs() < 2.0**SPLIT.small)
+    rest = small.sum(1) + (scaled.abs() < 2.0**SPLIT.large).sum(1)
+    uneven = (2 * rest > x.shape[1]) & (top > 0)
+    return high, low, scale.float(), (uneven | endless).float(), (small.any(1) | endless).float()
+
+
 _FORMULAS: dict[str, Compute] = {
+    "split": _split,
     "softmax": _softmax,
     "layernorm": _layernorm,
     "add": lambda arrays: (arrays["x"] + arrays["residual"],),

@@ -88,7 +88,7 @@ def test_any_shape_in_any_tiles_agrees_with_the_reference(name: str, data: st.Da
     assert errors.componentwise < f.tolerance
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", [name for name in EACH if name != "split"])  # whose scales are numbers all the same
 def test_nan_comes_out_where_the_reference_has_it(name: str) -> None:
     f = family(name)
     shape = _shape(f.kernel, 11)

@@ -250,11 +250,16 @@ def test_no_reading_whatever_gives_a_negative_or_infinite_energy(
 
 
 @settings(max_examples=60, deadline=None)
-@given(CURVES, st.floats(0.2, 0.8), st.floats(-2e6, 2e6))
-def test_a_jump_of_the_counter_is_never_taken_for_energy(curve: Curve, where: float, jump_j: float) -> None:
+@given(CURVES, st.floats(0.2, 0.8), st.floats(-2e6, 2e6), st.booleans())
+def test_a_jump_of_the_counter_is_never_taken_for_energy(
+    curve: Curve, where: float, jump_j: float, powered: bool
+) -> None:
     assume(abs(jump_j) > curve.mean_w * curve.seconds)
     start = int(where * len(curve.recording().samples))
-    assert energy(offset(curve.recording(), start, jump_j), curve.progress()).voided
+    recording = offset(curve.recording(), start, jump_j)
+    if not powered:
+        recording = Recording(tuple(replace(sample, power_w=None) for sample in recording.samples))
+    assert energy(recording, curve.progress()).voided
 
 
 def test_an_energy_is_voided_or_has_an_interval() -> None:

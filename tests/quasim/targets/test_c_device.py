@@ -124,16 +124,15 @@ def test_unknown_kernels_and_shapes_outside_the_domain_are_refused(target: CTarg
         target.space(Problem.of("stencil2d", h=2, w=9))
 
 
-def test_a_worker_that_dies_is_a_crashed_trial_and_the_next_works(target: CTarget) -> None:
+def test_a_worker_that_died_between_evaluations_is_no_genomes_fault(target: CTarget) -> None:
     genome = _default(target, PROBLEMS[0])
     target.evaluate(PROBLEMS[0], [genome])
-    assert target.worker_pid is not None
-    os.kill(target.worker_pid, signal.SIGKILL)
-    crashed, works = target.evaluate(PROBLEMS[0], [genome, genome])
-    assert crashed.status is Status.CRASHED
-    assert "SIGKILL" in crashed.detail
-    assert crashed.timing is None
-    _sound(works)
+    before = target.worker_pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    for trial in target.evaluate(PROBLEMS[0], [genome, genome]):
+        _sound(trial)
+    assert target.worker_pid != before
 
 
 def test_a_variant_that_takes_too_long_is_a_timeout_and_the_next_works(folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from quasim.meters.energy import Energy
 from quasim.trial import EnergySource, Problem, Status
 from quasim.worker.desk import DeskBase
-from quasim.worker.protocol import Entry, Failed, Library, Outcome, Plan, Prepare, Ran, Run, Variant
+from quasim.worker.protocol import Entry, Failed, Library, Outcome, Plan, Prepare, Prepared, Ran, Run, Variant
 
 PROBLEM = Problem.of("p", n=1)
 TWICE = Plan(rounds=2)
@@ -100,3 +100,20 @@ def test_a_process_that_is_poisoned_outside_any_entry_ends() -> None:
     with pytest.raises(RuntimeError, match="poison"):
         PoisonableDesk(10).serve(Prepare(Problem.of("poison", n=1), 0))
     assert isinstance(PoisonableDesk(10).serve(Prepare(Problem.of("fails", n=1), 0)), Failed)
+
+
+class CrowdedDesk(PoisonableDesk):
+    """Has memory for one problem."""
+
+    def open_bench(self, problem: Problem, seed: int) -> Nothing:
+        if self._benches:
+            raise MemoryError("one is too many")
+        return Nothing()
+
+
+def test_a_problem_that_finds_no_memory_beside_others_takes_their_place() -> None:
+    desk = CrowdedDesk(100)
+    for seed in (0, 1):
+        assert isinstance(desk.serve(Prepare(PROBLEM, seed)), Prepared)
+    assert isinstance(desk.serve(Run(PROBLEM, 1, (Library(),), TWICE)), Ran)
+    assert isinstance(desk.serve(Run(PROBLEM, 0, (Library(),), TWICE)), Failed)

@@ -17,7 +17,9 @@ from quasim.codec import from_msgpack, to_msgpack
 from quasim.kernels import family
 from quasim.kernels._base import Arrays, numpy_dtype
 from quasim.kernels.accuracy import untouched_outputs
-from quasim.kernels.ir import extents
+from quasim.kernels.ir import Role, extents
+from quasim.precision.classes import draw
+from quasim.targets.triton.plans import Planned, planned
 from quasim.targets.triton.source import (
     DescriptorParameter,
     ExtentParameter,
@@ -39,15 +41,20 @@ class Case(msgspec.Struct, frozen=True):
 
     Attributes:
         nan_at: put a NaN at this position of every input.
+        data: the class of the inputs of a product; empty: the family's own.
     """
 
     problem: Problem
     genome: Genome
     nan_at: int | None = None
+    data: str = ""
 
     def inputs(self) -> Arrays:
         """Equal in every process."""
-        arrays = family(self.problem.kernel).inputs(self.problem.dims, np.random.default_rng(SEED))
+        dims = self.problem.dims
+        arrays = family(self.problem.kernel).inputs(dims, np.random.default_rng(SEED))
+        if self.data:
+            arrays = dict(zip("ab", draw(self.data, SEED, dims["m"], dims["n"], dims["k"]), strict=True))
         if self.nan_at is not None:
             for array in arrays.values():
                 array.flat[self.nan_at] = np.nan
@@ -56,6 +63,17 @@ class Case(msgspec.Struct, frozen=True):
     def source(self) -> Source:
         """The module of the genome."""
         return source(family(self.problem.kernel).kernel, self.genome, self.problem.dims)
+
+    def planned(self) -> Planned:
+        """All that is launched for the genome."""
+        return planned(family(self.problem.kernel).kernel, self.genome, self.problem.dims)
+
+    def layout(self) -> dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]:
+        """Format and shape of outputs, and of what launches hand on."""
+        kernel, dims = family(self.problem.kernel).kernel, self.problem.dims
+        found = {t.name: (numpy_dtype(t.dtype), extents(t, dims)) for t in kernel.tensors if t.role is Role.OUTPUT}
+        handed_on = self.planned().workspace
+        return found | {b.name: (numpy_dtype(b.dtype), tuple(s.of(dims) for s in b.shape)) for b in handed_on}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -70,7 +88,7 @@ def interpreted(cases: Sequence[Case], folder: Path) -> list[Arrays]:
     asked.write_bytes(to_msgpack(list(cases)))
     answered = folder / "answers.msgpack"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(folder / "cache")}
-    command = [sys.executable, "-W", "ignore", "-m", __name__, str(asked), str(answered), str(folder)]
+    command = [sys.executable, "-W", "ignore", "-m", __name__, str(asked), str(answered)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     answers = from_msgpack(answered.read_bytes(), list[Answer])
@@ -78,29 +96,37 @@ def interpreted(cases: Sequence[Case], folder: Path) -> list[Arrays]:
 
 
 def _arrays(case: Case, answer: Answer) -> Arrays:
-    kernel, dims = family(case.problem.kernel).kernel, case.problem.dims
     return {
-        t.name: np.frombuffer(answer.outputs[t.name], numpy_dtype(t.dtype)).reshape(extents(t, dims))
-        for t in kernel.tensors
-        if t.name in answer.outputs
+        name: np.frombuffer(answer.outputs[name], dtype).reshape(shape)
+        for name, (dtype, shape) in case.layout().items()
     }
 
 
-def main(asked: str, answered: str, folder: str) -> None:
+def main(asked: str, answered: str) -> None:
     """Answer the cases of a file; in the process where the interpreter is switched on."""
     patch_interpreter()
     cases = from_msgpack(Path(asked).read_bytes(), list[Case])
-    Path(answered).write_bytes(to_msgpack([_run(case, Path(folder)) for case in cases]))
+    Path(answered).write_bytes(to_msgpack([_run(case) for case in cases]))
 
 
 def patch_interpreter() -> None:
     """Arguments are made by us, and stay where they are: no torch is needed."""
     from triton.runtime import interpreter
 
+    # The only assembly there is says that a register is itself.
+    interpreter.InterpreterBuilder.create_inline_asm = lambda self, asm, constraints, values, *others: _Results(values)
     interpreter._implicit_cvt = lambda argument: argument
     interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
     interpreter.GridExecutor._init_args_hst = lambda self, args, kwargs: (args, kwargs)
     interpreter.GridExecutor._restore_args_dev = lambda self, args, host, kwargs, kwargs_host: None
+
+
+class _Results(list[object]):
+    """Results of one instruction, as Triton's compiler gives them."""
+
+    def get_result(self, number: int) -> object:
+        """One of them."""
+        return self[number]
 
 
 def _with_index(patch: Callable[[type, object], None]) -> Callable[[type, object], None]:
@@ -113,15 +139,18 @@ def _with_index(patch: Callable[[type, object], None]) -> Callable[[type, object
     return patched
 
 
-def _run(case: Case, folder: Path) -> Answer:
+def _run(case: Case) -> Answer:
     from quasim.targets.triton.compile import _module
 
-    text, dims = case.source(), case.problem.dims
+    dims = case.problem.dims
     outputs = untouched_outputs(family(case.problem.kernel).kernel, dims)
+    outputs |= {name: np.zeros(shape, dtype) for name, (dtype, shape) in case.layout().items() if name not in outputs}
     memory = {**case.inputs(), **outputs}
-    arguments = [_argument(parameter, memory, dims) for parameter in text.parameters]
-    with np.errstate(all="ignore"):
-        getattr(_module(text.text, folder), text.entry)[(text.grid.blocks(dims, MULTIPROCESSORS),)](*arguments)
+    for text in case.planned().sources:
+        assert isinstance(text, Source)
+        arguments = [_argument(parameter, memory, dims) for parameter in text.parameters]
+        with np.errstate(all="ignore"):
+            getattr(_module(text.text), text.entry)[(text.grid.blocks(dims, MULTIPROCESSORS),)](*arguments)
     return Answer({name: array.tobytes() for name, array in outputs.items()})
 
 

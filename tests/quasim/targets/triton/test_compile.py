@@ -124,6 +124,22 @@ def test_compiling_again_gives_the_kept_image_and_a_damaged_file_is_made_again(t
     assert compile_source(text, "sm_90", tmp_path) == made
 
 
+def test_nothing_but_images_is_kept_and_no_text_is_executed_from_there(tmp_path: Path) -> None:
+    text = source(family("add").kernel, genome(FLAT), {"rows": 64, "cols": 64})
+    compile_source(text, "sm_90", tmp_path)
+    assert [path.suffix for path in tmp_path.rglob("*")] == [".image"]
+
+
+def test_what_fails_for_want_of_memory_or_disk_is_tried_again(tmp_path: Path) -> None:
+    text = source(family("add").kernel, genome(FLAT), {"rows": 64, "cols": 64})
+    for error in ("OSError(28, 'No space left on device')", "MemoryError()"):
+        broken = msgspec.structs.replace(text, text=f"raise {error}\n{text.text}")
+        result = compile_source(broken, "sm_90", tmp_path)
+        assert isinstance(result, CompileFailure)
+        assert result.stage == "crashed"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_binary_does_not_depend_on_where_it_is_made(tmp_path: Path) -> None:
     text = source(family("add").kernel, genome(FLAT), {"rows": 64, "cols": 64})
     first, second = (compile_source(text, "sm_90", tmp_path / name) for name in ("one", "two"))

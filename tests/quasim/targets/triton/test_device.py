@@ -33,6 +33,8 @@ def test_a_device_or_architecture_that_cannot_be_is_refused() -> None:
         TritonSpec(device=-1)
     with pytest.raises(UnknownNameError, match="sm_12"):
         TritonSpec(arch="sm_12")
+    with pytest.raises(ConfigError, match="gfx942 is no NVIDIA"):
+        TritonSpec(arch="gfx942")
 
 
 @pytest.mark.skipif(not REASON, reason="this machine has a GPU")

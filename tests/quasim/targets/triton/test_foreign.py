@@ -265,7 +265,7 @@ def test_an_argument_that_no_kernel_takes_fails_its_build(outer: ForeignFamily, 
     [
         ("kernel.txt:KERNEL", "FILE.py:NAME"),
         ("kernel.py", "FILE.py:NAME"),
-        ("/nowhere/kernel.py:KERNEL", "FileNotFoundError"),
+        ("/nowhere/kernel.py:KERNEL", "no file"),
         (f"{USER}:NOT_ONE", "is int"),
         (f"{USER}:MISSING", "is NoneType"),
     ],

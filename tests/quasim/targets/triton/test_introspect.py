@@ -37,6 +37,13 @@ def test_what_was_not_measured_stays_unknown() -> None:
     assert introspection(None, MILLISECOND, COST, None) is None
 
 
+def test_where_nobody_counted_flops_there_is_neither_rate_nor_roofline() -> None:
+    found = introspection(IMAGE, MILLISECOND, CostFacts(flops=0, bytes=2_000_000), Peaks(4e9, 16e9))
+    assert found is not None
+    assert (found.flops_per_s, found.roofline_fraction) == (None, None)
+    assert found.bytes_per_s == pytest.approx(2e9)
+
+
 def test_every_field_says_where_it_comes_from() -> None:
     origins = {field.name: Introspection.origin(field.name) for field in msgspec.structs.fields(Introspection)}
     compiler = {name for name, origin in origins.items() if origin is Origin.COMPILER}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from quasim.errors import UnknownNameError
+from quasim.errors import StorageError, UnknownNameError
 from quasim.kernels import family
 from quasim.targets.triton.image import CompileFailure, Image
 from quasim.targets.triton.pool import LocalCompiler
@@ -55,6 +56,28 @@ def test_processes_stay_for_the_next_call_and_end_when_closed(tmp_path: Path) ->
     for pid in before:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_process_that_died_while_it_waited_is_no_sources_fault(tmp_path: Path) -> None:
+    with LocalCompiler(processes=1, folder=tmp_path) as compiler:
+        compiler.compile_all([add(256)], "sm_90")
+        (before,) = compiler.pids
+        os.kill(before, signal.SIGKILL)
+        os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
+        (result,) = compiler.compile_all([add(512)], "sm_90")
+        assert isinstance(result, Image)
+        assert before not in compiler.pids
+
+
+def test_a_folder_that_cannot_be_written_fails_the_call_and_no_source(tmp_path: Path) -> None:
+    inside_a_file = tmp_path / "file"
+    inside_a_file.touch()
+    with LocalCompiler(processes=1, folder=inside_a_file) as compiler, pytest.raises(StorageError, match="cannot read"):
+        compiler.compile_all([add(256)], "sm_90")
+    with LocalCompiler(processes=1, folder=Path("/proc/none")) as compiler:
+        with pytest.raises(StorageError, match="cannot write"):
+            compiler.compile_all([add(256)], "sm_90")
+        assert len(compiler.pids) == 1
 
 
 def test_what_is_kept_needs_no_process(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,27 @@ def test_the_card_is_left_as_it_is_and_secrets_stay_here(tmp_path: Path) -> None
     assert given[given.index("--kernel-name") + 1] == "softmax"
     assert set(given[given.index("--metrics") + 1].split(",")) == set(METRICS.values())
     assert "RAY_AUTH_TOKEN" not in given
+
+
+def _wait_for_end(pid: int) -> None:
+    """Killed a moment ago; a zombie that nobody has reaped yet has ended, too."""
+    for _ in range(500):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"process {pid} goes on")
+
+
+def test_a_profiler_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    program, child = tmp_path / "ncu", tmp_path / "child"
+    program.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {child}.made\nmv {child}.made {child}\nwait\n")
+    program.chmod(0o755)
+    found = profile(ONCE, "cuda:0", {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, limit_s=1.0)
+    assert found == Profile(reason="ncu took longer than 1 s")
+    _wait_for_end(int(child.read_text()))
 
 
 @pytest.mark.gpu

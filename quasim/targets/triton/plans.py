@@ -1,0 +1,122 @@
+"""Genomes with a precision plan: the sources of their stages, and the bundle that their images make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from quasim.kernels._base import numpy_dtype
+from quasim.kernels.ir import Kernel, Tensor
+from quasim.kernels.lower.pattern import Pattern, pattern
+from quasim.kernels.lower.tiles_known import power_of_two, size_of
+from quasim.kernels.lower.tiles_rows import row_axes
+from quasim.precision.plan import plan_named
+from quasim.precision.rewrite import Stage, Staged, rewritten
+from quasim.targets.triton.compile import AnySource
+from quasim.targets.triton.image import Buffer, Bundle, CompileFailure, Image, Loadable
+from quasim.targets.triton.pool import Compiler
+from quasim.targets.triton.source import Source, source
+from quasim.trial import Genome, Value
+
+PLAN, PROMOTE = "plan", "promote"
+"""Genes: the plan's name, and the k-blocks between promotions."""
+
+_RESIDENT = 32768
+"""Elements that a block holds of a split pass: 64 for each of 512 threads, so that each is read once. Blocks of half as
+many would share a multiprocessor, but read columns by half sectors."""
+
+_SECTOR_BYTES = 32
+"""What memory is read by at least; columns of float32 are split eight at a time for its sake."""
+
+_SAFE_GENES: dict[str, Value] = {"access": "pointer", "walk": "persistent", "epilogue": 1, "group": 8, "stages": 2}
+"""Of the product that answers where the guard refuses: one block for each multiprocessor ends soonest where it is not
+needed. Its tiles are the defaults of float32 products."""
+_SAFE_TILES: dict[str, Value] = {"block_m": 64, "block_n": 64, "block_k": 32, "warps": 4}
+
+_GUARD_GENES: dict[str, Value] = {"warps": 16}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The sources of one genome.
+
+    Attributes:
+        sources: in the order of their launches.
+        workspace: what they hand on.
+        main: the product's place among them.
+    """
+
+    sources: tuple[AnySource, ...]
+    workspace: tuple[Buffer, ...] = ()
+    main: int = 0
+
+    def joined(self, results: Sequence[Image | CompileFailure]) -> Loadable | CompileFailure:
+        """The variant of the images that the sources gave, or the first reason why there is none."""
+        images = [result for result in results if isinstance(result, Image)]
+        if len(images) < len(results):
+            return next(result for result in results if isinstance(result, CompileFailure))
+        return images[0] if len(images) == 1 else Bundle(tuple(images), self.workspace, self.main)
+
+
+def planned(kernel: Kernel, genome: Genome, shape: Mapping[str, int]) -> Planned:
+    """The sources of a kernel under a genome, which may name a plan.
+
+    Raises:
+        ShapeError, LoweringError, SpaceError: see ``lower_tiles``.
+        ConfigError, UnknownNameError: no kernel carries the plan out, or there is no such plan.
+    """
+    name = genome.get(PLAN)
+    if name is None:
+        return Planned((source(kernel, genome, shape),))
+    staged = rewritten(kernel, plan_named(str(name)), int(genome.get(PROMOTE) or 0))
+    return planned_stages(staged, genome, shape)
+
+
+def compiled(
+    plans: Sequence[Planned | CompileFailure], arch: str, compiler: Compiler
+) -> list[Loadable | CompileFailure]:
+    """The variant of each, or why there is none; stages that several have in common are compiled once."""
+    printed = dict.fromkeys(one for plan in plans if isinstance(plan, Planned) for one in plan.sources)
+    made = dict(zip(printed, compiler.compile_all(list(printed), arch) if printed else (), strict=True))
+    return [plan.joined([made[one] for one in plan.sources]) if isinstance(plan, Planned) else plan for plan in plans]
+
+
+def planned_stages(staged: Staged, genome: Genome, shape: Mapping[str, int]) -> Planned:
+    """The sources of stages, of which the genome schedules the main one."""
+    sources = tuple(_source(stage, genome, shape) for stage in staged.stages)
+    main = next(number for number, stage in enumerate(staged.stages) if stage.main)
+    return Planned(sources, tuple(map(_buffer, staged.workspace)), main)
+
+
+def _source(stage: Stage, genome: Genome, shape: Mapping[str, int]) -> Source:
+    own = {dim.name: shape[dim.name] for dim in stage.kernel.dims}
+    return source(stage.kernel, _schedule(stage, genome, own), own, stage.runs)
+
+
+def _buffer(tensor: Tensor) -> Buffer:
+    return Buffer(tensor.name, tensor.dtype, tuple(size_of(dim) for dim in tensor.shape))
+
+
+def _schedule(stage: Stage, genome: Genome, shape: Mapping[str, int]) -> Genome:
+    """The genome of a stage: the plan's own for its product, and what follows from the shape for the others."""
+    found = pattern(stage.kernel)
+    if stage.main:
+        return genome
+    if found is Pattern.FOLDS:
+        return Genome(_GUARD_GENES)
+    return Genome({**_SAFE_TILES, **_SAFE_GENES}) if found is Pattern.CONTRACTION else _pass(stage.kernel, shape)
+
+
+def _pass(kernel: Kernel, shape: Mapping[str, int]) -> Genome:
+    """A split pass holds whole rows; where they are columns in memory, eight of them if there is room."""
+    rows, along = row_axes(kernel)
+    x = kernel.tensors[0]
+    length = power_of_two(shape[along.dim.name])
+    across = x.shape[-1] == rows.dim
+    wanted = _SECTOR_BYTES // numpy_dtype(x.dtype).itemsize if across else max(1, _RESIDENT // 8 // length)
+    held = max(1, min(wanted, _RESIDENT // length, power_of_two(shape[rows.dim.name])))
+    per_thread = 64 if across else 16
+    warps = max(1, min(16, held * length // (32 * per_thread)))
+    return Genome(
+        {"rows": held, "block": min(length, _RESIDENT), "warps": warps, "persist": 0, "stages": 1, "once": False}
+    )

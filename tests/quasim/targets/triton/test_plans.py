@@ -1,0 +1,199 @@
+"""Products under precision plans: their launches in Triton's interpreter, compiled, and joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from quasim.errors import ConfigError
+from quasim.kernels import family
+from quasim.kernels._base import Arrays
+from quasim.kernels.accuracy import Errors, kernel_errors
+from quasim.kernels.lower import LoweringError
+from quasim.precision import split
+from quasim.precision.classes import CLASSES
+from quasim.precision.emulate import emulate
+from quasim.precision.formats import Floats
+from quasim.precision.guard import examine
+from quasim.precision.plan import PLANS
+from quasim.targets.triton.compile import compile_source
+from quasim.targets.triton.image import Bundle, CompileFailure, Image, Loadable
+from quasim.targets.triton.plans import planned
+from quasim.targets.triton.space import space
+from quasim.trial import Genome, Problem
+from tests.quasim.targets.triton.interpreted import Case, interpreted
+from tests.quasim.targets.triton.variants import PRODUCT, genome
+
+MATMUL = family("matmul").kernel
+RAGGED = {"m": 37, "n": 45, "k": 70}
+EIGHTS = {"m": 40, "n": 48, "k": 72}
+PLAIN = genome(PRODUCT, plan="fp16x2", promote=1, epilogue=2)
+BOXES = genome(PRODUCT, plan="fp16x2", promote=1, epilogue=2, access="descriptor", walk="flat", block_k=32)
+
+CASES = {
+    **{name: Case(Problem.of("matmul", **RAGGED), PLAIN, data=name) for name in CLASSES},
+    "descriptors": Case(Problem.of("matmul", **EIGHTS), BOXES),
+    "opposed, descriptors": Case(Problem.of("matmul", **EIGHTS), BOXES, data="opposed"),
+    "never promoted": Case(Problem.of("matmul", **RAGGED), genome(PRODUCT, plan="fp16x2", promote=0)),
+    "one accumulator": Case(Problem.of("matmul", **RAGGED), genome(PRODUCT, plan="fp16x2f", promote=1)),
+    "one word": Case(Problem.of("matmul", **RAGGED), genome(PRODUCT, plan="fp16", promote=0)),
+    "NaN": Case(Problem.of("matmul", **RAGGED), PLAIN, nan_at=5),
+}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Arrays]:
+    folder: Path = tmp_path_factory.mktemp("plans")
+    return dict(zip(CASES, interpreted(list(CASES.values()), folder), strict=True))
+
+
+def operands(case: Case) -> tuple[Floats, Floats]:
+    inputs = case.inputs()
+    return np.asarray(inputs["a"], np.float32), np.asarray(inputs["b"], np.float32)
+
+
+def errors(case: Case, outputs: Arrays) -> Errors:
+    member = family(case.problem.kernel)
+    return kernel_errors(member.kernel, outputs, member.reference(case.problem.dims, case.inputs()))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "one word"])
+def test_every_class_of_data_is_answered_to_float32_s_accuracy(name: str, answers: dict[str, Arrays]) -> None:
+    assert errors(CASES[name], answers[name]).componentwise < 4e-7
+
+
+def test_one_word_is_as_good_as_its_format(answers: dict[str, Arrays]) -> None:
+    assert 1e-5 < errors(CASES["one word"], answers["one word"]).frobenius < 1e-3
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_words_and_scales_are_those_of_numpy_bit_for_bit(name: str, answers: dict[str, Arrays]) -> None:
+    case = CASES[name]
+    plan, (a, b) = PLANS[str(case.genome["plan"])], operands(case)
+    for operand, rows in (("a", a), ("b", np.ascontiguousarray(b.T))):
+        scales = split.scale_exponents(rows, plan)
+        np.testing.assert_array_equal(answers[name][f"{operand}_scale"], scales[:, 0])
+        for number, word in enumerate(split.words(split.scaled(rows, scales), plan)):
+            np.testing.assert_array_equal(answers[name][f"{operand}_word{number}"].astype(np.float32), word)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_guard_on_the_device_decides_as_the_one_in_numpy(name: str, answers: dict[str, Arrays]) -> None:
+    case = CASES[name]
+    a, b = operands(case)
+    verdict = examine(a, np.ascontiguousarray(b.T), PLANS[str(case.genome["plan"])])
+    assert (answers[name]["refused"][0] == 0) == verdict.safe
+
+
+def test_guard_refuses_hostile_data_and_no_other(answers: dict[str, Arrays]) -> None:
+    refused = {name for name in CLASSES if answers[name]["refused"][0] != 0}
+    assert refused == {name for name, known in CLASSES.items() if not known.benign}
+
+
+def test_where_the_guard_refuses_the_answer_is_the_safe_product_s(answers: dict[str, Arrays]) -> None:
+    case = CASES["opposed"]
+    words = emulate(*operands(case), PLANS["fp16x2"])
+    assert errors(case, {"c": words}).componentwise > errors(case, answers["opposed"]).componentwise
+
+
+def test_words_answer_as_their_emulation_predicts(answers: dict[str, Arrays]) -> None:
+    a, b = operands(CASES["normal"])
+    predicted = emulate(a, b, PLANS["fp16x2"])
+    scale = np.abs(a) @ np.abs(b)
+    assert (np.abs(answers["normal"]["c"] - predicted) / scale).max() < 1e-6
+
+
+def compiled(chosen: Genome, side: int, arch: str, folder: Path) -> Loadable:
+    plan = planned(MATMUL, chosen, {"m": side, "n": side, "k": side})
+    found = plan.joined([compile_source(source, arch, folder) for source in plan.sources])
+    assert not isinstance(found, CompileFailure), found
+    return found
+
+
+HEADLINE = genome(
+    PRODUCT,
+    plan="fp16x2",
+    promote=1,
+    block_m=128,
+    block_n=128,
+    block_k=64,
+    warps=8,
+    stages=3,
+    group=8,
+    access="descriptor",
+    epilogue=2,
+)
+
+
+@pytest.mark.parametrize("walk", ["tiles", "persistent", "flat"])
+def test_headline_compiles_without_a_gpu_and_holds_its_sums_in_registers(walk: str, tmp_path: Path) -> None:
+    made = compiled(Genome({**HEADLINE, "walk": walk}), 4096, "sm_90", tmp_path)
+    assert isinstance(made, Bundle)
+    names = ["split_a", "split_b", "guard", "matmul_fp16x2", "matmul_safe"]
+    assert [stage.kernel for stage in made.stages] == names
+    assert made.stages[made.main].kernel == "matmul_fp16x2"
+    assert made.resources.local_bytes == 0
+    made.check({"m": 4096, "n": 4096, "k": 4096})
+
+
+def test_split_passes_hold_their_rows_in_registers(tmp_path: Path) -> None:
+    made = compiled(HEADLINE, 4096, "sm_90", tmp_path)
+    assert isinstance(made, Bundle)
+    assert max(stage.resources.local_bytes for stage in made.stages[:2]) <= 64
+
+
+def test_promoted_sums_are_kept_out_of_the_tensor_core() -> None:
+    shape = {"m": 64, "n": 64, "k": 64}
+    promoted, plain = (
+        planned(MATMUL, Genome({**HEADLINE, "promote": promote}), shape).sources[3] for promote in (1, 0)
+    )
+    assert "sum0 = (sum0 + apart(part))" in promoted.text
+    assert "apart" not in plain.text
+
+
+def test_plans_of_the_units_own_are_one_launch(tmp_path: Path) -> None:
+    for name in ("bf16x6", "tf32x3"):
+        made = compiled(Genome({**HEADLINE, "plan": name, "promote": 0, "stages": 2}), 512, "sm_90", tmp_path)
+        assert isinstance(made, Image)
+
+
+def test_bundle_survives_writing_and_reading(tmp_path: Path) -> None:
+    made = compiled(HEADLINE, 256, "sm_90", tmp_path)
+    assert isinstance(made, Bundle)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Loadable) == made
+    assert {buffer.name: buffer.dtype for buffer in made.workspace}["b_word1"] == "float16"
+    with pytest.raises(ValueError, match="no bundle"):
+        Bundle(made.stages, made.workspace, len(made.stages))
+
+
+def test_one_stage_that_does_not_compile_fails_the_genome() -> None:
+    plan = planned(MATMUL, HEADLINE, {"m": 64, "n": 64, "k": 64})
+    failure = CompileFailure("compile", "so")
+    assert plan.joined([failure] * len(plan.sources)) == failure
+
+
+def test_no_kernel_carries_out_a_plan_of_blocks_or_another_form() -> None:
+    for name in ("int4", "fp16x2k"):
+        with pytest.raises(ConfigError, match=name):
+            planned(MATMUL, Genome({**PLAIN, "plan": name}), RAGGED)
+    with pytest.raises(LoweringError, match="plan"):
+        planned(family("matmul_bf16").kernel, PLAIN, RAGGED)
+
+
+def test_every_sampled_genome_has_sources_at_every_kind_of_shape() -> None:
+    for side in (4096, 77, 1):
+        shape = {"m": side, "n": side, "k": side}
+        found = space(Problem.of("matmul", **shape), "sm_90")
+        for chosen in found.sample(np.random.default_rng(0), 16):
+            plan = planned(MATMUL, chosen, shape)
+            assert len(plan.sources) == (5 if chosen["plan"] == "fp16x2" else 1)
+            assert chosen["promote"] == 0 or chosen["plan"] == "fp16x2"
+
+
+def test_only_the_plain_product_has_plans_and_only_where_they_help() -> None:
+    shape = {"m": 256, "n": 256, "k": 256}
+    assert "plan" not in space(Problem.of("matmul_nt", **shape), "sm_90").names
+    assert "plan" not in space(Problem.of("matmul", **shape), "gfx942").names
