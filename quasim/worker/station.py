@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -109,11 +109,13 @@ class Station:
             return error
 
     def _prepare(self, request: Prepare) -> Reply:
-        """No entry runs yet: a worker that is lost here died by itself, and the next one is asked."""
+        """No entry runs yet: a worker that is lost here died by itself, and the next one is asked, once."""
+        with suppress(WorkerLostError):
+            return self._worker.call(request, self._worker.limits.prepare_s)
         try:
             return self._worker.call(request, self._worker.limits.prepare_s)
-        except WorkerLostError:
-            return self._worker.call(request, self._worker.limits.prepare_s)
+        except WorkerLostError as error:
+            return Failed(f"two workers were lost while they prepared {request.problem}: {error.what}")
 
     def _without_guilty(self, run: Run, outcomes: Sequence[Outcome], quiet: bool) -> list[Outcome]:
         innocent = [i for i, outcome in enumerate(outcomes) if outcome.status not in LOST]

@@ -27,7 +27,7 @@ from quasim.targets.triton.introspect import introspection
 from quasim.targets.triton.plans import Planned
 from quasim.targets.triton.pool import Compiler, LocalCompiler
 from quasim.targets.triton.profiler import Once, profile
-from quasim.targets.triton.resources import LIMITS
+from quasim.targets.triton.resources import LIMITS, runs_on
 from quasim.targets.triton.space import space
 from quasim.trial import EnergySource, ErrorAgainst, Genome, Problem, Status, Trial
 from quasim.worker.cuda.named import desk_name
@@ -321,10 +321,19 @@ def _introduced(worker: StandbyWorker, arch: str | None) -> tuple[Gpu, str]:
     try:
         gpu = worker.start().gpu
         assert gpu is not None  # as of every worker with a GPU's desk
-        return gpu, arch or _known(gpu)
+        return gpu, _suited(arch, gpu) if arch else _known(gpu)
     except QuasimError:
         worker.close()
         raise
+
+
+def _suited(arch: str, gpu: Gpu) -> str:
+    """An architecture that the user names, if the device runs its binaries."""
+    if not runs_on(arch, gpu.arch):
+        raise ConfigError(
+            f"{gpu.name} is {gpu.arch} and runs no binaries for {arch}", "leave arch out, or name its own"
+        )
+    return arch
 
 
 def _known(gpu: Gpu) -> str:

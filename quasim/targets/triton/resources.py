@@ -175,3 +175,11 @@ def amdgcn_resources(assembly: str, shared_bytes: int) -> Resources:
         return int(found.group(1))
 
     return Resources(note("vgpr_count"), note("private_segment_fixed_size"), shared_bytes)
+
+
+def runs_on(arch: str, device_arch: str) -> bool:
+    """Whether a device runs binaries for an architecture: of its own generation, and not for a later chip of it."""
+    if arch == device_arch:
+        return True
+    made, device = (re.fullmatch(r"sm_(\d+)(\d)", name) for name in (arch, device_arch))
+    return bool(made and device and made[1] == device[1] and made[2] <= device[2])

@@ -94,3 +94,15 @@ def test_an_entry_of_a_gpu_worker_is_a_launch_error_on_a_cpu(station: Station) -
     (outcome,) = _run(station, DevicePeak(DevicePeakKind.COPY))
     assert outcome.status is Status.LAUNCH_ERROR
     assert "ask a GPU worker" in outcome.detail
+
+
+def test_workers_lost_while_preparing_fail_the_run_and_not_each_entry_again(tmp_path: Path) -> None:
+    worker = StandbyWorker(Limits(memory_bytes=1 << 30, prepare_s=0.001), threads=1, desk="cpu")
+    try:
+        outcomes = _run(Station(worker, Lease("station", folder=tmp_path)), Library(), Library())
+        assert {(o.status, o.detail.partition(":")[0]) for o in outcomes} == {
+            (Status.LAUNCH_ERROR, f"two workers were lost while they prepared {PROBLEM}")
+        }
+        assert worker.starts <= 4
+    finally:
+        worker.close()

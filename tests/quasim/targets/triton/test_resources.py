@@ -13,6 +13,7 @@ from quasim.targets.triton.resources import (
     obstacle,
     occupancy,
     resident_blocks,
+    runs_on,
 )
 
 
@@ -68,3 +69,20 @@ def test_facts_of_a_code_object() -> None:
 def test_what_is_no_cubin_is_refused() -> None:
     with pytest.raises(DataError):
         cubin_resources(b"no cubin", "add", 0)
+
+
+@pytest.mark.parametrize(
+    ("arch", "device", "runs"),
+    [
+        ("sm_90", "sm_90", True),
+        ("sm_80", "sm_86", True),
+        ("sm_86", "sm_80", False),
+        ("sm_80", "sm_90", False),
+        ("sm_90", "sm_80", False),
+        ("sm_90", "sm_103", False),
+        ("gfx942", "sm_90", False),
+        ("gfx942", "gfx942", True),
+    ],
+)
+def test_a_device_runs_binaries_of_its_own_generation(arch: str, device: str, runs: bool) -> None:
+    assert runs_on(arch, device) is runs
