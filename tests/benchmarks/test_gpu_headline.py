@@ -73,9 +73,9 @@ def test_errors_are_held_against_cublas_and_against_a_millionth() -> None:
     assert not any(bar.ok for bar in class_bars(4096, [worse]))
 
 
-def test_cancelling_data_are_held_against_what_float32_can_do() -> None:
+def test_the_bar_of_a_millionth_is_the_same_on_every_class() -> None:
     cancelling = judged(Errors(1e-3, 1e-7), Errors(4e-3, 2e-7), "cancelling")
-    assert all(bar.ok for bar in class_bars(4096, [cancelling]))
+    assert [bar.ok for bar in class_bars(4096, [cancelling])] == [False, True]
 
 
 def test_no_class_judged_is_a_bar_missed() -> None:
