@@ -328,7 +328,7 @@ def headline_bars(side: int, found: Mapping[str, Shown]) -> list[Bar]:
 
 
 def class_bars(side: int, judged: Sequence[Judged]) -> list[Bar]:
-    """Errors on each class. Float32 itself misses the first bar on cancelling data: its own errors stand in the rows."""
+    """Errors on each class. Float32 itself misses the first on cancelling data: its own errors stand in the rows."""
     bars: list[Bar] = []
     for one in judged:
         bars.append(Bar.at_most(f"{side}, {one.data}: error (Frobenius)", one.ours.frobenius, FROBENIUS))
