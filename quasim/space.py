@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from quasim.codec import from_json, to_json
 from quasim.errors import SpaceError
-from quasim.trial import Genome, Value
+from quasim.trial import Genome, Problem, Value
 
 Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -305,6 +305,16 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
         except SpaceError:
             return False
         return bool(self.satisfied(row[None])[0])
+
+    def require(self, genomes: Sequence[Genome], problem: Problem) -> None:
+        """Hold genomes that somebody gives against the space of a problem.
+
+        Raises:
+            SpaceError: one is not of it.
+        """
+        for genome in genomes:
+            if not self.contains(genome):
+                raise SpaceError(f"genome {genome} is not in the space of {problem}", "take it from the target's space")
 
     def sample(self, rng: np.random.Generator, count: int) -> list[Genome]:
         """Distinct genomes drawn uniformly; fewer when the space is smaller."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from quasim.kernels import CostFacts
-from quasim.standing import Peaks
+from quasim.standing import Contender, Peaks
 from quasim.trial import Introspection, Timing
+from quasim.worker.protocol import Outcome
 
 
 def reached(timing: Timing, cost: CostFacts, peaks: Peaks | None = None) -> Introspection:
@@ -16,3 +17,8 @@ def reached(timing: Timing, cost: CostFacts, peaks: Peaks | None = None) -> Intr
         flops_per_s=cost.flops / seconds if cost.flops else None,
         roofline_fraction=least_ns / timing.median_ns if least_ns is not None else None,
     )
+
+
+def contender(outcome: Outcome) -> Contender:
+    """What an entry showed in a contest."""
+    return Contender(outcome.windows, outcome.timing, outcome.work, outcome.detail)

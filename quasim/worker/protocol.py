@@ -10,9 +10,10 @@ import msgspec
 
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError
+from quasim.measure import timing
 from quasim.meters.energy import Energy
 from quasim.targets.triton.image import Image, Loadable
-from quasim.trial import Problem, Status
+from quasim.trial import Problem, Status, Timing
 
 HEADER = struct.Struct(">I")
 
@@ -202,6 +203,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     work: int = 0
     detail: str = ""
     energy: Energy | None = None
+
+    @property
+    def timing(self) -> Timing | None:
+        """Of all windows; None unless the status is ok."""
+        return timing(self.windows) if self.status is Status.OK else None
 
 
 class Ran(msgspec.Struct, frozen=True, tag="ran"):

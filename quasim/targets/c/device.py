@@ -19,14 +19,13 @@ from quasim.kernels.ir import Kernel
 from quasim.kernels.lower import LoweringError, lower
 from quasim.lease import Lease
 from quasim.machine import this_machine
-from quasim.measure import timing
 from quasim.space import SearchSpace
-from quasim.standing import Contender, Contest
+from quasim.standing import Contest
 from quasim.targets._base import DeviceFacts
 from quasim.targets.c.compile import CCompiler, CompileError
 from quasim.targets.c.emit import emit
 from quasim.targets.c.space import space
-from quasim.targets.reached import reached
+from quasim.targets.reached import contender, reached
 from quasim.trial import Genome, Problem, Status, Trial
 from quasim.worker.process import Limits
 from quasim.worker.protocol import Entry, Library, Outcome, Peak, PeakKind, Plan, Run, Variant
@@ -155,7 +154,7 @@ class CTarget:
         tuned, other = self._build_genomes(problem, [genome, default])
         plain = self._build(lambda: baseline.source(problem.kernel), (*baseline.FLAGS, *baseline.LIBRARIES))
         outcomes = self._run(problem, [tuned, other, plain, Built(Library()), *self._build_peaks()], ROUNDS)
-        rest = [_contender(outcome) for outcome in outcomes[1:]]
+        rest = [contender(outcome) for outcome in outcomes[1:]]
         return Contest(
             best=_trial(problem, genome, tuned, outcomes[0]),
             best_windows=outcomes[0].windows,
@@ -174,10 +173,7 @@ class CTarget:
         self._station.close()
 
     def _build_genomes(self, problem: Problem, genomes: Sequence[Genome]) -> list[Built]:
-        known = self.space(problem)
-        for genome in genomes:
-            if not known.contains(genome):
-                raise SpaceError(f"genome {genome} is not in the space of {problem}", "take it from the target's space")
+        self.space(problem).require(genomes, problem)
         build = partial(self._build_genome, family(problem.kernel).kernel)
         if len(genomes) == 1:
             return [build(genomes[0])]  # a thread of its own may wait 4 ms for its turn on a busy machine
@@ -232,7 +228,7 @@ def _slug(*names: str) -> str:
 
 
 def _trial(problem: Problem, genome: Genome, built: Built, outcome: Outcome) -> Trial:
-    timed = timing(outcome.windows) if outcome.status is Status.OK else None
+    timed = outcome.timing
     return Trial(
         problem=problem,
         target=CTarget.name,
@@ -247,8 +243,3 @@ def _trial(problem: Problem, genome: Genome, built: Built, outcome: Outcome) -> 
         detail=outcome.detail,
         introspection=reached(timed, family(problem.kernel).cost(problem)) if timed else None,
     )
-
-
-def _contender(outcome: Outcome) -> Contender:
-    timed = timing(outcome.windows) if outcome.status is Status.OK else None
-    return Contender(outcome.windows, timed, outcome.work, outcome.detail)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from quasim.errors import ConfigError, SpaceError
+from quasim.errors import ConfigError
 from quasim.kernels import family
 from quasim.kernels.lower import LoweringError
 from quasim.space import SearchSpace
@@ -67,9 +67,7 @@ def build(
     Raises:
         SpaceError: a genome is not in the space.
     """
-    for genome in genomes:
-        if not space.contains(genome):
-            raise SpaceError(f"genome {genome} is not in the space of {problem}", "take it from the target's space")
+    space.require(genomes, problem)
     start = time.perf_counter_ns()
     results = compiled([_planned(problem, genome, plan) for genome in genomes], arch, compiler)
     share_ns = (time.perf_counter_ns() - start) // max(1, len(genomes))

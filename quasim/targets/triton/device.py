@@ -14,12 +14,12 @@ from quasim.errors import ConfigError, MissingToolError, QuasimError
 from quasim.kernels import adopt, check_problem, family
 from quasim.lease import Lease
 from quasim.machine import this_machine
-from quasim.measure import timing
 from quasim.meters import MIN_WORK_NS
 from quasim.space import SearchSpace
-from quasim.standing import Contender, Contest, Labels, Peaks
+from quasim.standing import Contest, Labels, Peaks
 from quasim.targets._base import DeviceFacts
 from quasim.targets.profile import Profile
+from quasim.targets.reached import contender
 from quasim.targets.triton.build import Built, build, triton_plan
 from quasim.targets.triton.foreign_family import ForeignFamily, load
 from quasim.targets.triton.image import Image
@@ -29,7 +29,7 @@ from quasim.targets.triton.pool import Compiler, LocalCompiler
 from quasim.targets.triton.profiler import Once, profile
 from quasim.targets.triton.resources import LIMITS, runs_on
 from quasim.targets.triton.space import space
-from quasim.trial import EnergySource, ErrorAgainst, Genome, Problem, Status, Trial
+from quasim.trial import EnergySource, ErrorAgainst, Genome, Problem, Trial
 from quasim.worker.cuda.named import desk_name
 from quasim.worker.process import Limits
 from quasim.worker.protocol import DevicePeak, DevicePeakKind, Entry, Gpu, Outcome, Peer, PeerKind, Plan, Run
@@ -183,7 +183,7 @@ class TritonTarget:
             DevicePeak(DevicePeakKind.PRODUCT),
         )
         outcomes = self._run(problem, [tuned, other, *map(Built, others)], ROUNDS, quiet=True)
-        rest = [_contender(outcome) for outcome in outcomes[1:]]
+        rest = [contender(outcome) for outcome in outcomes[1:]]
         return Contest(
             best=self._trial(problem, genome, tuned, outcomes[0]),
             best_windows=outcomes[0].windows,
@@ -274,7 +274,7 @@ class TritonTarget:
         return self._peaks[key]
 
     def _trial(self, problem: Problem, genome: Genome, built: Built, outcome: Outcome) -> Trial:
-        timed = timing(outcome.windows) if outcome.status is Status.OK else None
+        timed = outcome.timing
         energy = outcome.energy
         return Trial(
             problem=problem,
@@ -346,11 +346,6 @@ def _known(gpu: Gpu) -> str:
     return gpu.arch
 
 
-def _contender(outcome: Outcome) -> Contender:
-    timed = timing(outcome.windows) if outcome.status is Status.OK else None
-    return Contender(outcome.windows, timed, outcome.work, outcome.detail)
-
-
 def _rate(outcome: Outcome) -> float:
     """Work per second; 0 for a peak that failed."""
-    return 1e9 * outcome.work / timing(outcome.windows).median_ns if outcome.status is Status.OK else 0.0
+    return 1e9 * outcome.work / outcome.timing.median_ns if outcome.timing else 0.0
