@@ -13,6 +13,8 @@ import mmap
 import os
 import struct
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +55,13 @@ def error_of(library: str, name: str, shape: dict[str, int], behind: bool) -> fl
     return kernel_errors(kernel, answers, family(name).reference(shape, inputs)).frobenius
 
 
-def in_child(library: str, name: str, shape: dict[str, int], behind: bool) -> float:
-    """The error, or minus the signal that ended the child."""
+def in_child(measure: Callable[[], float]) -> float:
+    """What a forked child measures, or minus the signal that ended it."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         try:
-            os.write(write, struct.pack("d", error_of(library, name, shape, behind)))
+            os.write(write, struct.pack("d", measure()))
         finally:
             os._exit(0)
     os.close(write)
@@ -73,4 +75,4 @@ def in_child(library: str, name: str, shape: dict[str, int], behind: bool) -> fl
 
 if __name__ == "__main__":
     # Nothing may run on several threads here before the children are forked off.
-    json.dump([in_child(*job) for job in json.load(sys.stdin)], sys.stdout)
+    json.dump([in_child(partial(error_of, *job)) for job in json.load(sys.stdin)], sys.stdout)

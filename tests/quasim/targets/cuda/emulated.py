@@ -6,12 +6,10 @@ Run as a program it launches the cases of a library, each in a child of its own.
 from __future__ import annotations
 
 import ctypes
-import math
-import os
-import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,7 +25,7 @@ from quasim.targets.cuda.emit import emit
 from quasim.targets.cuda.prelude import PRELUDE
 from quasim.trial import Genome, Problem
 from quasim.worker.process import ROOT
-from tests.quasim.targets.guarded import Fenced
+from tests.quasim.targets.guarded import Fenced, in_child
 
 SEED = 7
 HEADER = Path(__file__).with_name("emulated.h")
@@ -124,27 +122,10 @@ def _placed(array: Array, behind: bool) -> Array:
     return np.resize(array, -(-array.nbytes // 16) * 16 // array.itemsize)
 
 
-def _in_child(library: str, number: int, case: Case, behind: bool) -> float:
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(write, struct.pack("d", _run(library, number, case, behind)))
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as answer:
-        said = answer.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return -float(os.WTERMSIG(status))
-    return float(struct.unpack("d", said)[0]) if said else math.inf
-
-
 def main(library: str, side: str) -> None:
     """Nothing may run on several threads here before the children are forked off."""
     cases = from_msgpack(sys.stdin.buffer.read(), list[Case])
-    found = [_in_child(library, number, case, side == "behind") for number, case in enumerate(cases)]
+    found = [in_child(partial(_run, library, number, case, side == "behind")) for number, case in enumerate(cases)]
     sys.stdout.buffer.write(to_msgpack(found))
 
 
