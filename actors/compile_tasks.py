@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from quasim.errors import QuasimError
-from quasim.targets.c.device import cache_folder
-from quasim.targets.triton.compile import AnySource, Result, compile_source
-from quasim.targets.triton.image import CompileFailure
-
-LIMIT_S = 120.0
-"""For all sources of one call, waiting for a CPU included. A large product takes ten seconds; a compiler that hangs
-must not hold up the device for longer than this."""
+from quasim.targets.gpu.compile import AnySource, Result
+from quasim.targets.gpu.image import CompileFailure
+from quasim.targets.gpu.pool import LIMIT_S, LocalCompiler
 
 RETRIES = 1
-"""A worker that was lost with its machine is worth a second try, a compiler that crashes is not worth a third."""
+"""A worker that was lost with its machine is worth a second try, a second loss is not worth a third."""
 
 
-def compile_task(source: AnySource, arch: str) -> Result:
-    """One source, in a worker of Ray's on any machine; needs Triton there, and no GPU.
+def compile_task(source: AnySource, arch: str, limit_s: float) -> Result:
+    """One source, in a process behind a worker of Ray's on any machine; needs Triton there, and no GPU.
+
+    Args:
+        limit_s: from here on: no task is to blame for how long it waited for a CPU.
 
     Raises:
-        MissingToolError: Triton is not installed there.
+        MissingToolError: its compiler is not installed there.
         StorageError: its cache cannot be written there.
     """
-    return compile_source(source, arch, cache_folder() / "triton")
+    [result] = _compiler(limit_s).compile_all([source], arch)
+    return result
+
+
+@lru_cache
+def _compiler(limit_s: float) -> LocalCompiler:
+    """One process for each worker of Ray's, which outlives a task, since Triton takes seconds to import."""
+    return LocalCompiler(processes=1, limit_s=limit_s)
 
 
 class RayCompiler:
     """See ``Compiler``. What becomes of one source never touches the others.
 
     Args:
-        limit_s: for all sources of one call; what is not done by then has failed.
+        limit_s: for one source, once it has a CPU.
     """
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
@@ -47,14 +54,7 @@ class RayCompiler:
         Raises:
             QuasimError: a machine cannot compile at all; that is nothing to blame a genome for.
         """
-        calls = [self._task.remote(source, arch) for source in sources]
-        _, late = ray.wait(calls, num_returns=len(calls), timeout=self._limit_s) if calls else ([], [])
-        for call in late:
-            ray.cancel(call, force=True)
-        return [self._timeout() if call in late else _result(call) for call in calls]
-
-    def _timeout(self) -> CompileFailure:
-        return CompileFailure("timeout", f"not compiled within {self._limit_s:g} s")
+        return [_result(call) for call in [self._task.remote(source, arch, self._limit_s) for source in sources]]
 
 
 def _result(call: ray.ObjectRef[Result]) -> Result:
@@ -65,4 +65,4 @@ def _result(call: ray.ObjectRef[Result]) -> Result:
             raise error.cause from error
         return CompileFailure("crashed", repr(error.cause))
     except RayError as error:
-        return CompileFailure("crashed", f"the compiler's process died {RETRIES + 1} times: {type(error).__name__}")
+        return CompileFailure("crashed", f"the task was lost {RETRIES + 1} times: {type(error).__name__}")

@@ -13,9 +13,11 @@ from quasim.kernels import family, statevector
 from quasim.measure import Ratio, paired_ratio, timing
 from quasim.search import strategy
 from quasim.targets.cuda.device import CudaTarget, cuda_plan
-from quasim.targets.triton.build import Built, build, triton_plan
-from quasim.targets.triton.device import ROUNDS, TritonTarget
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.gpu.build import Built, build
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.gpu.target import ROUNDS, GpuTarget
+from quasim.targets.triton.device import TritonTarget
+from quasim.targets.triton.plans import triton_plan
 from quasim.trial import Genome, Problem, Status
 from quasim.tune import TuneResult, tune
 from quasim.worker.protocol import DevicePeak, DevicePeakKind, Entry, Outcome, Peer, PeerKind, Run
@@ -83,14 +85,14 @@ def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
     return rows, bars
 
 
-def _target(kind: type[TritonTarget], given: argparse.Namespace, compiler: LocalCompiler) -> TritonTarget:
+def _target(kind: type[TritonTarget | CudaTarget], given: argparse.Namespace, compiler: LocalCompiler) -> GpuTarget:
     return kind(index=given.device, metered=False, compiler=compiler, spares=0)
 
 
 def compete(
     problem: Problem,
-    cuda: TritonTarget,
-    triton: TritonTarget | None,
+    cuda: GpuTarget,
+    triton: GpuTarget | None,
     compiler: LocalCompiler,
     given: argparse.Namespace,
 ) -> tuple[Row, Bar]:
@@ -111,7 +113,7 @@ def compete(
     return _row(problem, ours, theirs, outcomes), _bar(problem, TRITON if theirs is not None else LIBRARY, outcomes)
 
 
-def evolved(problem: Problem, target: TritonTarget, compiler: LocalCompiler, given: argparse.Namespace) -> Winner:
+def evolved(problem: Problem, target: GpuTarget, compiler: LocalCompiler, given: argparse.Namespace) -> Winner:
     """The best that a search on this target finds."""
     space = target.space(problem)
     search = strategy("evolution", space, given.seed)

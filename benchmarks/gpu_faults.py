@@ -11,11 +11,11 @@ import msgspec
 
 from benchmarks.bad_variants import PROBLEM, Fault, variant
 from benchmarks.harness import Bar, Row, main, say
-from quasim.targets.triton.build import Built, built
+from quasim.targets.gpu.build import Built, built
+from quasim.targets.gpu.image import Image
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.gpu.resources import limits
 from quasim.targets.triton.device import TritonTarget
-from quasim.targets.triton.image import Image
-from quasim.targets.triton.pool import LocalCompiler
-from quasim.targets.triton.resources import limits
 from quasim.trial import Status
 from quasim.worker.process import Limits
 from quasim.worker.protocol import Binary, Outcome, Plan, Run

@@ -18,9 +18,11 @@ from benchmarks.harness import Bar, Row, main, say
 from quasim.codec import from_json
 from quasim.errors import QuasimError
 from quasim.measure import Ratio, fastest, paired_ratio
-from quasim.targets.triton.build import build
-from quasim.targets.triton.device import ROUNDS, TritonTarget
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.gpu.build import build
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.gpu.target import ROUNDS
+from quasim.targets.triton.device import TritonTarget
+from quasim.targets.triton.plans import triton_plan
 from quasim.trial import Genome, Problem, Status, Trial
 from quasim.worker.process import ROOT
 from quasim.worker.protocol import Entry, Run
@@ -163,7 +165,7 @@ def compared(target: TritonTarget, problem: Problem, ours: Genome, theirs: Genom
         QuasimError: one of them does not run.
     """
     with LocalCompiler() as compiler:
-        both = build(problem, target.space(problem), [ours, theirs], target.gpu.arch, compiler)
+        both = build(problem, target.space(problem), [ours, theirs], target.gpu.arch, compiler, triton_plan)
     entries: tuple[Entry, ...] = tuple(one.entry for one in both if one.entry is not None)
     outcomes = target.station.run(Run(problem, 0, entries, ROUNDS), quiet=True)
     if len(outcomes) < 2 or any(outcome.status is not Status.OK for outcome in outcomes):

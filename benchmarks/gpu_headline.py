@@ -20,9 +20,10 @@ from quasim.lease import Lease
 from quasim.measure import Ratio, Windows, paired_ratio, timing
 from quasim.meters import Energy
 from quasim.precision.classes import CLASSES
-from quasim.targets.triton.image import Bundle, CompileFailure, Loadable
-from quasim.targets.triton.plans import compiled, planned
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.gpu.build import compiled
+from quasim.targets.gpu.image import Bundle, CompileFailure, Loadable
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.triton.plans import planned
 from quasim.trial import Genome, Value
 
 if TYPE_CHECKING:

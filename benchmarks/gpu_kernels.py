@@ -14,10 +14,12 @@ from quasim.kernels import family, statevector
 from quasim.measure import Ratio, paired_ratio, timing
 from quasim.meters import MIN_WORK_NS, Energy
 from quasim.search import strategy
+from quasim.targets.gpu.build import Built, build
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.gpu.target import ROUNDS
 from quasim.targets.profile import Profile
-from quasim.targets.triton.build import Built, build
-from quasim.targets.triton.device import ROUNDS, TritonTarget
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.triton.device import TritonTarget
+from quasim.targets.triton.plans import triton_plan
 from quasim.trial import Problem, Status
 from quasim.tune import TuneResult, tune
 from quasim.worker.protocol import DevicePeak, DevicePeakKind, Entry, Outcome, Peer, PeerKind, Plan, Run
@@ -124,7 +126,9 @@ class Bench:
         default = self._target.space(problem).default
         assert default is not None  # as of every Triton space
         genomes = [result.best.genome, default]
-        ours, other = build(problem, self._target.space(problem), genomes, self._target.gpu.arch, self._compiler)
+        ours, other = build(
+            problem, self._target.space(problem), genomes, self._target.gpu.arch, self._compiler, triton_plan
+        )
         outcomes = self._contest(case, problem, ours, other)
         joules = self._meter(case, problem, ours)
         counters = self._target.profile(problem, result.best.genome) if profiled else Profile(reason="not asked for")

@@ -24,9 +24,10 @@ from quasim.precision.choice import Choice, choose
 from quasim.precision.classes import CLASSES, draw
 from quasim.precision.formats import Floats
 from quasim.precision.plan import PLANS
-from quasim.targets.triton.image import Bundle, CompileFailure, Loadable
-from quasim.targets.triton.plans import compiled, planned
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.gpu.build import compiled
+from quasim.targets.gpu.image import Bundle, CompileFailure, Loadable
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.triton.plans import planned
 from quasim.trial import Genome, Value
 
 if TYPE_CHECKING:

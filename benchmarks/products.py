@@ -15,7 +15,7 @@ from quasim.kernels.ir import Role
 from quasim.measure import Windows
 from quasim.meters import MIN_WORK_NS, Energy
 from quasim.precision.classes import draw
-from quasim.targets.triton.image import Bundle, Loadable
+from quasim.targets.gpu.image import Bundle, Loadable
 from quasim.trial import Problem
 from quasim.worker.cuda.device import open_gpu
 from quasim.worker.cuda.joules import Wattmeter

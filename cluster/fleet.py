@@ -17,10 +17,10 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.aggregator import Aggregator, AggregatorSpec, RoundStep
+from actors.aggregator import AggregatorSpec, RoundStep
 from actors.node_agent import NodeSpec, fingerprint
 from actors.node_loop import CycleRecord
-from actors.remote import RayNode, start_aggregator, start_node
+from actors.remote import RayAggregator, RayNode, start_aggregator, start_node
 from aggregation.catalogue import Catalogue
 from aggregation.signing import PolicySigner, verify
 from cluster.config import FleetConfig
@@ -277,7 +277,7 @@ class Fleet:
             topics.update(Catalogue.from_bytes(_get(node.catalogue.remote(), name)).topics)
         return Catalogue(tuple(sorted(topics)))
 
-    def _start_aggregator(self) -> ActorHandle[Aggregator]:
+    def _start_aggregator(self) -> ActorHandle[RayAggregator]:
         spec = AggregatorSpec(
             folder=self._folder.aggregator,
             telemetry=self._folder.telemetry,

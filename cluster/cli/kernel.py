@@ -21,9 +21,9 @@ from quasim.targets.c.emit import emit
 from quasim.targets.c.space import space
 from quasim.targets.cuda.source import cuda_source
 from quasim.targets.cuda.space import space as cuda_space
-from quasim.targets.triton.compile import AnySource
-from quasim.targets.triton.image import CompileFailure
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.gpu.compile import AnySource
+from quasim.targets.gpu.image import CompileFailure
+from quasim.targets.gpu.pool import LocalCompiler
 from quasim.targets.triton.source import source as triton_source
 from quasim.targets.triton.space import space as triton_space
 from quasim.trial import Genome, Problem

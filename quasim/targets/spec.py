@@ -9,14 +9,13 @@ import msgspec
 
 from quasim.errors import ConfigError
 from quasim.targets.c.device import CTarget
+from quasim.targets.gpu.resources import limits
 from quasim.targets.replay import ReplayTarget
-from quasim.targets.triton.resources import limits
 from quasim.trial import Problem
 
 if TYPE_CHECKING:
-    from quasim.targets.cuda.device import CudaTarget
-    from quasim.targets.triton.device import TritonTarget
-    from quasim.targets.triton.pool import Compiler
+    from quasim.targets.gpu.pool import Compiler
+    from quasim.targets.gpu.target import GpuTarget
 
 
 class CSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c", tag_field="kind"):
@@ -69,7 +68,7 @@ class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
                 f"arch={self.arch} is no NVIDIA architecture", "no worker runs on other vendors' GPUs yet"
             )
 
-    def open(self, compiler: Compiler | None = None) -> TritonTarget:
+    def open(self, compiler: Compiler | None = None) -> GpuTarget:
         """The target, ready to measure; it starts a worker with a context on the GPU.
 
         Args:
@@ -91,7 +90,7 @@ class CudaSpec(TritonSpec, frozen=True, forbid_unknown_fields=True, tag="cuda", 
         UnknownNameError: no such architecture.
     """
 
-    def open(self, compiler: Compiler | None = None) -> CudaTarget:
+    def open(self, compiler: Compiler | None = None) -> GpuTarget:
         """The target, ready to measure; it starts a worker with a context on the GPU.
 
         Args:

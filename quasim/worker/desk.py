@@ -12,7 +12,7 @@ import msgspec
 
 from quasim.errors import QuasimError
 from quasim.meters.energy import Energy
-from quasim.targets.triton.image import Image
+from quasim.targets.gpu.image import Image
 from quasim.trial import Problem, Status
 from quasim.worker.protocol import (
     Entry,

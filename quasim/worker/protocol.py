@@ -12,7 +12,7 @@ from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError
 from quasim.measure import timing
 from quasim.meters.energy import Energy
-from quasim.targets.triton.image import Image, Loadable
+from quasim.targets.gpu.image import Image, Loadable
 from quasim.trial import Problem, Status, Timing
 
 HEADER = struct.Struct(">I")

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from quasim.lease import Lease
-from quasim.targets.triton.image import Image
+from quasim.targets.gpu.image import Image
 from quasim.trial import Problem, Status
 from quasim.worker.process import WorkerLostError
 from quasim.worker.protocol import Entry, Failed, Outcome, Prepare, Prepared, Ran, Ready, Reply, Run

@@ -6,8 +6,9 @@ import pytest
 
 from actors.compile_tasks import RayCompiler
 from quasim.kernels.sizes import Grid, Size, Tiles
-from quasim.targets.triton.build import build
-from quasim.targets.triton.image import CompileFailure, Image
+from quasim.targets.gpu.build import build
+from quasim.targets.gpu.image import CompileFailure, Image
+from quasim.targets.triton.plans import triton_plan
 from quasim.targets.triton.source import ExtentParameter, PointerParameter, Source
 from quasim.targets.triton.space import space
 from quasim.trial import Problem, Status
@@ -52,6 +53,14 @@ def test_a_compiler_that_hangs_is_stopped() -> None:
     assert result == CompileFailure("timeout", "not compiled within 2 s")
 
 
+def test_waiting_for_a_cpu_is_no_part_of_the_limit() -> None:
+    [image] = RayCompiler().compile_all([good(2.0)], "sm_90")
+    hanging = [source(f"# {number}\nwhile True:\n    pass\n") for number in range(3)]
+    *stopped, last = RayCompiler(limit_s=1.0).compile_all([*hanging, good(2.0)], "sm_90")
+    assert {result.stage for result in stopped if isinstance(result, CompileFailure)} == {"timeout"}
+    assert last == image
+
+
 def test_nothing_to_compile_is_no_task() -> None:
     assert RayCompiler().compile_all([], "sm_90") == []
 
@@ -60,7 +69,7 @@ def test_the_tasks_stand_in_for_the_processes_of_a_host() -> None:
     problem = Problem.of("softmax", rows=4096, cols=1024)
     known = space(problem, "sm_90")
     assert known.default is not None
-    [built] = build(problem, known, [known.default], "sm_90", RayCompiler())
+    [built] = build(problem, known, [known.default], "sm_90", RayCompiler(), triton_plan)
     assert built.status is Status.OK
     assert built.image is not None
     assert built.image.resources.registers > 0

@@ -23,8 +23,8 @@ from quasim.precision.budget import Budget, Measured
 from quasim.precision.choice import Choice, choose
 from quasim.precision.classes import CLASSES
 from quasim.precision.plan import PLANS
-from quasim.targets.triton.compile import compile_source
-from quasim.targets.triton.image import CompileFailure
+from quasim.targets.gpu.compile import compile_source
+from quasim.targets.gpu.image import CompileFailure
 from quasim.targets.triton.plans import planned
 from quasim.trial import Genome
 

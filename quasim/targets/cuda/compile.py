@@ -9,8 +9,8 @@ from types import ModuleType
 from quasim.errors import MissingToolError
 from quasim.kernels.sizes import Size
 from quasim.targets.cuda.source import CudaSource
-from quasim.targets.triton.image import Image, Number, Pointer
-from quasim.targets.triton.resources import cubin_resources, limits
+from quasim.targets.gpu.image import Image, Number, Pointer
+from quasim.targets.gpu.resources import cubin_resources, limits
 
 ARCHS = ("sm_80", "sm_90")
 

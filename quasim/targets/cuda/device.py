@@ -1,4 +1,4 @@
-"""The CUDA C++ target: thread programs instead of tile programs; all else is as for Triton, on the same workers."""
+"""The CUDA C++ target: thread programs instead of tile programs, on the same workers as Triton's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from quasim.space import SearchSpace
 from quasim.targets.cuda.compile import nvrtc_version
 from quasim.targets.cuda.source import cuda_source
 from quasim.targets.cuda.space import space
-from quasim.targets.triton.device import TritonTarget
-from quasim.targets.triton.plans import Planned
+from quasim.targets.gpu.build import Planned
+from quasim.targets.gpu.target import GpuTarget
 from quasim.trial import Genome, Problem
 
 
@@ -21,8 +21,8 @@ def cuda_plan(problem: Problem, genome: Genome) -> Planned:
     return Planned((cuda_source(family(problem.kernel).kernel, genome, problem.dims),))
 
 
-class CudaTarget(TritonTarget):
-    """One NVIDIA GPU of this host as a target of CUDA C++; arguments as of ``TritonTarget``.
+class CudaTarget(GpuTarget):
+    """One NVIDIA GPU of this host as a target of CUDA C++; arguments as of ``GpuTarget``.
 
     Raises:
         MissingToolError: there is no NVIDIA driver, GPU, PyTorch, cuda-bindings or NVRTC here; it says which.

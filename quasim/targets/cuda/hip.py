@@ -19,7 +19,7 @@ from quasim.kernels import families
 from quasim.kernels.lower import LoweringError
 from quasim.targets.cuda.source import CudaSource, cuda_source
 from quasim.targets.cuda.space import space
-from quasim.targets.triton.resources import Resources, amdgcn_resources
+from quasim.targets.gpu.resources import Resources, amdgcn_resources
 from quasim.trial import Problem
 
 ARCH = "gfx90a"

@@ -16,7 +16,7 @@ from quasim.kernels.lower.tiles_pointwise import can_flatten
 from quasim.kernels.lower.tiles_rows import row_axes
 from quasim.space import AtMost, Constraint, Kind, Parameter, SearchSpace
 from quasim.targets.cuda.compile import ARCHS
-from quasim.targets.triton.resources import limits
+from quasim.targets.gpu.resources import limits
 from quasim.trial import Genome, Problem, Value
 
 MOST_HELD = 64

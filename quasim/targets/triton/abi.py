@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from quasim.errors import DataError
-from quasim.targets.triton.image import Argument, Number, Real, TensorMap
+from quasim.targets.gpu.image import Argument, Number, Real, TensorMap
 
 _ENTRY = re.compile(r"\.entry\s+[\w$]+\s*\((.*?)\)", re.DOTALL)
 _PARAMETER = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.[a-z](\d+)\b[^,\[]*(?:\[(\d+)\])?")

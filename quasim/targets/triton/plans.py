@@ -1,10 +1,10 @@
-"""Genomes with a precision plan: the sources of their stages, and the bundle that their images make."""
+"""The Triton sources of a genome: one, or those of the stages that carry out its precision plan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
+from quasim.kernels import family
 from quasim.kernels._base import numpy_dtype
 from quasim.kernels.ir import Kernel, Tensor
 from quasim.kernels.lower.pattern import Pattern, pattern
@@ -12,11 +12,12 @@ from quasim.kernels.lower.tiles_known import power_of_two, size_of
 from quasim.kernels.lower.tiles_rows import row_axes
 from quasim.precision.plan import plan_named
 from quasim.precision.rewrite import Stage, Staged, rewritten
-from quasim.targets.triton.compile import AnySource
-from quasim.targets.triton.image import Buffer, Bundle, CompileFailure, Image, Loadable
-from quasim.targets.triton.pool import Compiler
+from quasim.targets.gpu.build import Planned
+from quasim.targets.gpu.image import Buffer
+from quasim.targets.triton.foreign_family import ForeignFamily
+from quasim.targets.triton.foreign_source import foreign_source
 from quasim.targets.triton.source import Source, source
-from quasim.trial import Genome, Value
+from quasim.trial import Genome, Problem, Value
 
 PLAN, PROMOTE = "plan", "promote"
 """Genes: the plan's name, and the k-blocks between promotions."""
@@ -36,26 +37,16 @@ _SAFE_TILES: dict[str, Value] = {"block_m": 64, "block_n": 64, "block_k": 32, "w
 _GUARD_GENES: dict[str, Value] = {"warps": 16}
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """The sources of one genome.
+def triton_plan(problem: Problem, genome: Genome) -> Planned:
+    """The Triton sources of a genome.
 
-    Attributes:
-        sources: in the order of their launches.
-        workspace: what they hand on.
-        main: the product's place among them.
+    Raises:
+        ConfigError, LoweringError: it has none.
     """
-
-    sources: tuple[AnySource, ...]
-    workspace: tuple[Buffer, ...] = ()
-    main: int = 0
-
-    def joined(self, results: Sequence[Image | CompileFailure]) -> Loadable | CompileFailure:
-        """The variant of the images that the sources gave, or the first reason why there is none."""
-        images = [result for result in results if isinstance(result, Image)]
-        if len(images) < len(results):
-            return next(result for result in results if isinstance(result, CompileFailure))
-        return images[0] if len(images) == 1 else Bundle(tuple(images), self.workspace, self.main)
+    known = family(problem.kernel)
+    if isinstance(known, ForeignFamily):
+        return Planned((foreign_source(known, genome, problem.dims),))
+    return planned(known.kernel, genome, problem.dims)
 
 
 def planned(kernel: Kernel, genome: Genome, shape: Mapping[str, int]) -> Planned:
@@ -70,15 +61,6 @@ def planned(kernel: Kernel, genome: Genome, shape: Mapping[str, int]) -> Planned
         return Planned((source(kernel, genome, shape),))
     staged = rewritten(kernel, plan_named(str(name)), int(genome.get(PROMOTE) or 0))
     return planned_stages(staged, genome, shape)
-
-
-def compiled(
-    plans: Sequence[Planned | CompileFailure], arch: str, compiler: Compiler
-) -> list[Loadable | CompileFailure]:
-    """The variant of each, or why there is none; stages that several have in common are compiled once."""
-    printed = dict.fromkeys(one for plan in plans if isinstance(plan, Planned) for one in plan.sources)
-    made = dict(zip(printed, compiler.compile_all(list(printed), arch) if printed else (), strict=True))
-    return [plan.joined([made[one] for one in plan.sources]) if isinstance(plan, Planned) else plan for plan in plans]
 
 
 def planned_stages(staged: Staged, genome: Genome, shape: Mapping[str, int]) -> Planned:

@@ -18,8 +18,8 @@ from quasim.kernels.lower.tiles_pointwise import accesses, can_flatten
 from quasim.kernels.lower.tiles_rows import row_axes
 from quasim.kernels.walk import walk
 from quasim.space import AtMost, Constraint, Implies, Kind, Parameter, SearchSpace
+from quasim.targets.gpu.resources import Limits, limits
 from quasim.targets.triton.plans import PLAN, PROMOTE
-from quasim.targets.triton.resources import Limits, limits
 from quasim.trial import Genome, Problem, Value
 
 MOST_HELD = 64

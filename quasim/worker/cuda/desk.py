@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from quasim.targets.triton.image import Image
+from quasim.targets.gpu.image import Image
 from quasim.trial import Problem, Status
 from quasim.worker.cuda.bench import Bench
 from quasim.worker.cuda.competitors import Competitor, competitor

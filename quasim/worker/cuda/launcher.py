@@ -11,7 +11,7 @@ import torch
 from cuda.bindings import driver
 
 from quasim.errors import QuasimError
-from quasim.targets.triton.image import Argument, Bundle, Image, Loadable, Number, Pointer, Real, Scratch, TensorMap
+from quasim.targets.gpu.image import Argument, Bundle, Image, Loadable, Number, Pointer, Real, Scratch, TensorMap
 from quasim.worker.cuda.arena import DTYPES
 from quasim.worker.cuda.driver import CudaError, done, encode_tensor_map, value
 from quasim.worker.protocol import Gpu

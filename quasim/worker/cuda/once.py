@@ -10,7 +10,7 @@ import torch
 
 from quasim.codec import from_msgpack
 from quasim.kernels import family
-from quasim.targets.triton.profiler import Once
+from quasim.targets.gpu.profiler import Once
 from quasim.worker.cuda.arena import Arena
 from quasim.worker.cuda.launcher import loaded
 from quasim.worker.cuda.named import open_named

@@ -14,8 +14,8 @@ from quasim.targets.cuda import compile as compile_module
 from quasim.targets.cuda.compile import ARCHS, nvrtc_version
 from quasim.targets.cuda.source import CudaSource, cuda_source
 from quasim.targets.cuda.space import space
-from quasim.targets.triton.compile import compile_source, kept
-from quasim.targets.triton.image import CompileFailure, Image, Number, Pointer, Size
+from quasim.targets.gpu.compile import compile_source, kept
+from quasim.targets.gpu.image import CompileFailure, Image, Number, Pointer, Size
 from quasim.trial import Genome, Problem
 from tests.quasim.targets.cuda.variants import FAMILIES, PRODUCT, ROWS, TILED, genome
 from tests.quasim.targets.triton.test_space import EVEN, problem

@@ -9,9 +9,9 @@ from quasim.errors import ConfigError, MissingToolError
 from quasim.search import strategy
 from quasim.targets.cuda.device import cuda_plan
 from quasim.targets.cuda.space import space
+from quasim.targets.gpu.build import build
+from quasim.targets.gpu.pool import LocalCompiler
 from quasim.targets.spec import CudaSpec, TargetSpec
-from quasim.targets.triton.build import build
-from quasim.targets.triton.pool import LocalCompiler
 from quasim.trial import Problem, Status
 from quasim.worker.protocol import Binary
 from tests.quasim.gpu import REASON

@@ -8,7 +8,6 @@ from quasim.kernels import statevector
 from quasim.search import strategy
 from quasim.standing import standing
 from quasim.targets.cuda.device import CudaTarget
-from quasim.targets.triton.device import TritonTarget
 from quasim.trial import Problem, Status
 from quasim.tune import tune
 from tests.quasim.gpu import on_gpu
@@ -36,13 +35,13 @@ PROBLEMS = [
 
 
 @pytest.fixture(scope="module")
-def target() -> Iterator[TritonTarget]:
+def target() -> Iterator[CudaTarget]:
     with CudaTarget(metered=False) as target:
         yield target
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-def test_defaults_and_random_genomes_are_right(target: TritonTarget, problem: Problem) -> None:
+def test_defaults_and_random_genomes_are_right(target: CudaTarget, problem: Problem) -> None:
     known = target.space(problem)
     assert known.default is not None
     trials = target.evaluate(problem, [known.default, *strategy("random", known, 5).ask(6)])
@@ -51,7 +50,7 @@ def test_defaults_and_random_genomes_are_right(target: TritonTarget, problem: Pr
     assert trials[0].status is Status.OK
 
 
-def test_a_tuning_run_ends_with_a_standing(target: TritonTarget) -> None:
+def test_a_tuning_run_ends_with_a_standing(target: CudaTarget) -> None:
     problem = Problem.of("softmax", rows=1024, cols=1024)
     result = tune(target, problem, strategy("random", target.space(problem), 1), 8)
     assert result.best is not None

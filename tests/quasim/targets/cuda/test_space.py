@@ -11,7 +11,7 @@ from quasim.kernels.lower.threads import lower_threads
 from quasim.targets.cuda.compile import ARCHS
 from quasim.targets.cuda.emit import emit
 from quasim.targets.cuda.space import space
-from quasim.targets.triton.resources import limits
+from quasim.targets.gpu.resources import limits
 from tests.quasim.targets.cuda.variants import FAMILIES
 from tests.quasim.targets.triton.test_space import EVEN, ODD, TINY, problem
 

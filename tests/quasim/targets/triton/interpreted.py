@@ -19,7 +19,8 @@ from quasim.kernels._base import Arrays, numpy_dtype
 from quasim.kernels.accuracy import untouched_outputs
 from quasim.kernels.ir import Role, extents
 from quasim.precision.classes import draw
-from quasim.targets.triton.plans import Planned, planned
+from quasim.targets.gpu.build import Planned
+from quasim.targets.triton.plans import planned
 from quasim.targets.triton.source import (
     DescriptorParameter,
     ExtentParameter,

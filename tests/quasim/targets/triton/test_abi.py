@@ -6,8 +6,8 @@ import pytest
 
 from quasim.errors import DataError
 from quasim.kernels.sizes import Size
+from quasim.targets.gpu.image import Number, Pointer, Real, Scratch, TensorMap
 from quasim.targets.triton.abi import check_abi, parameter_bytes
-from quasim.targets.triton.image import Number, Pointer, Real, Scratch, TensorMap
 
 PTX = """
 .visible .entry matmul(

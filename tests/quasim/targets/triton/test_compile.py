@@ -9,8 +9,8 @@ import pytest
 
 from quasim.errors import UnknownNameError
 from quasim.kernels import family
-from quasim.targets.triton.compile import ARCHS, compile_source, kept
-from quasim.targets.triton.image import CompileFailure, Image, Number, Pointer, Scratch, Size, TensorMap
+from quasim.targets.gpu.compile import ARCHS, compile_source, kept
+from quasim.targets.gpu.image import CompileFailure, Image, Number, Pointer, Scratch, Size, TensorMap
 from quasim.targets.triton.source import source
 from quasim.trial import Genome, Problem
 from tests.quasim.targets.triton.variants import FLAT, PRODUCT, ROWS, TILED, default, genome

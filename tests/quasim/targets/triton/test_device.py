@@ -8,11 +8,12 @@ import pytest
 from quasim.errors import ConfigError, MissingToolError, SpaceError, UnknownNameError
 from quasim.kernels.sizes import Grid
 from quasim.search import strategy
+from quasim.targets.gpu.build import build, built
+from quasim.targets.gpu.image import CompileFailure, Image
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.gpu.resources import Resources
 from quasim.targets.spec import CSpec, TargetSpec, TritonSpec
-from quasim.targets.triton.build import build, built
-from quasim.targets.triton.image import CompileFailure, Image
-from quasim.targets.triton.pool import LocalCompiler
-from quasim.targets.triton.resources import Resources
+from quasim.targets.triton.plans import triton_plan
 from quasim.targets.triton.space import space
 from quasim.trial import Genome, Problem, Status
 from quasim.worker.protocol import Binary
@@ -69,11 +70,11 @@ def test_genomes_are_compiled_and_told_their_share_of_the_time(tmp_path: Path) -
     known = space(ADD, "sm_90")
     genomes = strategy("random", known, 3).ask(2)
     with LocalCompiler(2, tmp_path) as compiler:
-        found = build(ADD, known, genomes, "sm_90", compiler)
+        found = build(ADD, known, genomes, "sm_90", compiler, triton_plan)
     assert [one.status for one in found] == [Status.OK] * 2
     assert all(one.compile_ns and one.image for one in found)
 
 
 def test_a_genome_of_another_space_is_refused(tmp_path: Path) -> None:
     with LocalCompiler(1, tmp_path) as compiler, pytest.raises(SpaceError, match="not in the space"):
-        build(ADD, space(ADD, "sm_90"), [Genome({"nonsense": 1})], "sm_90", compiler)
+        build(ADD, space(ADD, "sm_90"), [Genome({"nonsense": 1})], "sm_90", compiler, triton_plan)

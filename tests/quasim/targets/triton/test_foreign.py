@@ -11,13 +11,14 @@ from quasim.errors import ConfigError, ShapeError, SpaceError
 from quasim.kernels import adopt, check_problem, families, family
 from quasim.kernels.accuracy import kernel_errors, untouched_outputs
 from quasim.kernels.sizes import Size
-from quasim.targets.triton.build import build
-from quasim.targets.triton.compile import compile_source
+from quasim.targets.gpu.build import build
+from quasim.targets.gpu.compile import compile_source
+from quasim.targets.gpu.image import Image, Number, Pointer, Real, Scratch
+from quasim.targets.gpu.pool import LocalCompiler
 from quasim.targets.triton.foreign import ForeignKernel, In, Out, space_of
 from quasim.targets.triton.foreign_family import ForeignFamily, load
 from quasim.targets.triton.foreign_source import foreign_source
-from quasim.targets.triton.image import Image, Number, Pointer, Real, Scratch
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.triton.plans import triton_plan
 from quasim.targets.triton.source import ConstantParameter, NumberParameter, SourceParameter
 from quasim.trial import ErrorAgainst, Genome, Problem, Status
 from quasim.worker.jobs import Desk
@@ -179,7 +180,7 @@ def test_a_grid_that_fails_or_is_none_is_a_failed_build(outer: ForeignFamily, tm
     adopt(ForeignFamily(_changed(outer, grid=grid), USER, "OUTER"))
     genomes = [Genome({"BLOCK": block, "FACTOR": 1, "num_warps": 1}) for block in (64, 128)]
     with LocalCompiler(1, tmp_path) as compiler:
-        failed = build(outer.problem, outer.foreign.space, genomes, "sm_90", compiler)
+        failed = build(outer.problem, outer.foreign.space, genomes, "sm_90", compiler, triton_plan)
     assert [one.status for one in failed] == [Status.COMPILE_ERROR] * 2
     assert "ZeroDivisionError" in failed[0].detail
     assert "grid (0,)" in failed[1].detail
@@ -202,7 +203,7 @@ def test_what_cannot_launch_is_known_before_a_gpu_is_touched(outer: ForeignFamil
     adopt(outer)
     genomes = [Genome({"BLOCK": 128, "FACTOR": 1, "num_warps": warps}) for warps in (4, 64)]
     with LocalCompiler(1, tmp_path) as compiler:
-        good, greedy = build(outer.problem, outer.foreign.space, genomes, "sm_90", compiler)
+        good, greedy = build(outer.problem, outer.foreign.space, genomes, "sm_90", compiler, triton_plan)
     assert good.image is not None
     assert greedy.entry is None
     assert greedy.detail

@@ -19,8 +19,8 @@ from quasim.precision.emulate import emulate
 from quasim.precision.formats import Floats
 from quasim.precision.guard import examine
 from quasim.precision.plan import PLANS
-from quasim.targets.triton.compile import compile_source
-from quasim.targets.triton.image import Bundle, CompileFailure, Image, Loadable
+from quasim.targets.gpu.compile import compile_source
+from quasim.targets.gpu.image import Bundle, CompileFailure, Image, Loadable
 from quasim.targets.triton.plans import planned
 from quasim.targets.triton.space import space
 from quasim.trial import Genome, Problem

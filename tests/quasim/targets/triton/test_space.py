@@ -8,9 +8,9 @@ import pytest
 from quasim.kernels import families, family
 from quasim.kernels.lower import LoweringError
 from quasim.kernels.lower.tiles import lower_tiles
-from quasim.targets.triton.compile import ARCHS
+from quasim.targets.gpu.compile import ARCHS
+from quasim.targets.gpu.resources import limits
 from quasim.targets.triton.emit import emit
-from quasim.targets.triton.resources import limits
 from quasim.targets.triton.space import space
 from quasim.trial import Problem
 

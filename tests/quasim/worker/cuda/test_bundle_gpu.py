@@ -15,9 +15,10 @@ from quasim.precision import split
 from quasim.precision.check import product_errors
 from quasim.precision.classes import CLASSES, draw
 from quasim.precision.plan import PLANS
-from quasim.targets.triton.image import Bundle
-from quasim.targets.triton.plans import compiled, planned
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.gpu.build import compiled
+from quasim.targets.gpu.image import Bundle
+from quasim.targets.gpu.pool import LocalCompiler
+from quasim.targets.triton.plans import planned
 from quasim.trial import Genome
 from quasim.worker.cuda.device import open_gpu
 from quasim.worker.protocol import Gpu

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.bad_variants import PROBLEM, Fault, variant
 from quasim.lease import Lease
-from quasim.targets.triton.compile import compile_source
-from quasim.targets.triton.image import Image
-from quasim.targets.triton.resources import limits
+from quasim.targets.gpu.compile import compile_source
+from quasim.targets.gpu.image import Image
+from quasim.targets.gpu.resources import limits
 from quasim.trial import EnergySource, Status
 from quasim.worker.process import Limits
 from quasim.worker.protocol import (

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from quasim.kernels.sizes import Grid
+from quasim.targets.gpu.image import Image
+from quasim.targets.gpu.profiler import METRICS, Once, parse, profile
+from quasim.targets.gpu.resources import Resources
 from quasim.targets.profile import Profile
-from quasim.targets.triton.image import Image
-from quasim.targets.triton.profiler import METRICS, Once, parse, profile
-from quasim.targets.triton.resources import Resources
 from quasim.trial import Problem
 from tests.quasim.gpu import REASON
 

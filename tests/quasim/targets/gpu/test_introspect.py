@@ -7,9 +7,9 @@ from quasim.codec import from_json, from_msgpack, to_json, to_msgpack
 from quasim.kernels import CostFacts
 from quasim.kernels.sizes import Grid
 from quasim.standing import Peaks
-from quasim.targets.triton.image import Image
-from quasim.targets.triton.introspect import introspection
-from quasim.targets.triton.resources import Resources
+from quasim.targets.gpu.image import Image
+from quasim.targets.gpu.introspect import introspection
+from quasim.targets.gpu.resources import Resources
 from quasim.trial import Genome, Introspection, Origin, Problem, Status, Timing, Trial
 
 IMAGE = Image("k", b"", "k", "sm_90", 4, 1, 1024, Resources(64, 8, 1024), (), Grid(()))

@@ -27,7 +27,7 @@ import msgspec
 
 from quasim.kernels.ir import Dtype
 from quasim.kernels.sizes import Grid, Requirement, Size, Tiles
-from quasim.targets.triton.resources import Resources, limits, occupancy
+from quasim.targets.gpu.resources import Resources, limits, occupancy
 
 __all__ = [
     "Argument",

@@ -16,8 +16,8 @@ import msgspec
 
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import MissingToolError, QuasimError, StorageError
-from quasim.targets.triton.compile import AnySource, Result, compile_source
-from quasim.targets.triton.image import CompileFailure
+from quasim.targets.gpu.compile import AnySource, Result, compile_source
+from quasim.targets.gpu.image import CompileFailure
 
 HEADER = struct.Struct("<Q")
 """Length of the message that follows, in bytes."""

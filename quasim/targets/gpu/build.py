@@ -7,14 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from quasim.errors import ConfigError
-from quasim.kernels import family
 from quasim.kernels.lower import LoweringError
 from quasim.space import SearchSpace
-from quasim.targets.triton.foreign_family import ForeignFamily
-from quasim.targets.triton.foreign_source import foreign_source
-from quasim.targets.triton.image import CompileFailure, Loadable
-from quasim.targets.triton.plans import Planned, compiled, planned
-from quasim.targets.triton.pool import Compiler
+from quasim.targets.gpu.compile import AnySource
+from quasim.targets.gpu.image import Buffer, Bundle, CompileFailure, Image, Loadable
+from quasim.targets.gpu.pool import Compiler
 from quasim.trial import Genome, Problem, Status
 from quasim.worker.protocol import Binary, Entry
 
@@ -36,19 +33,34 @@ class Built:
     detail: str = ""
 
 
-Planner = Callable[[Problem, Genome], Planned]
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The sources of one genome.
 
-
-def triton_plan(problem: Problem, genome: Genome) -> Planned:
-    """The Triton sources of a genome.
-
-    Raises:
-        ConfigError, LoweringError: it has none.
+    Attributes:
+        sources: in the order of their launches.
+        workspace: what they hand on.
+        main: the product's place among them.
     """
-    known = family(problem.kernel)
-    if isinstance(known, ForeignFamily):
-        return Planned((foreign_source(known, genome, problem.dims),))
-    return planned(known.kernel, genome, problem.dims)
+
+    sources: tuple[AnySource, ...]
+    workspace: tuple[Buffer, ...] = ()
+    main: int = 0
+
+    def joined(self, results: Sequence[Image | CompileFailure]) -> Loadable | CompileFailure:
+        """The variant of the images that the sources gave, or the first reason why there is none."""
+        images = [result for result in results if isinstance(result, Image)]
+        if len(images) < len(results):
+            return next(result for result in results if isinstance(result, CompileFailure))
+        return images[0] if len(images) == 1 else Bundle(tuple(images), self.workspace, self.main)
+
+
+Planner = Callable[[Problem, Genome], Planned]
+"""What a target makes of a genome.
+
+Raises:
+    ConfigError, LoweringError: it has no sources.
+"""
 
 
 def build(
@@ -57,12 +69,12 @@ def build(
     genomes: Sequence[Genome],
     arch: str,
     compiler: Compiler,
-    plan: Planner = triton_plan,
+    plan: Planner,
 ) -> list[Built]:
     """Lower, print and compile all genomes; one result for each, in order.
 
     Args:
-        plan: what a target makes of a genome.
+        plan: of the target.
 
     Raises:
         SpaceError: a genome is not in the space.
@@ -72,6 +84,15 @@ def build(
     results = compiled([_planned(problem, genome, plan) for genome in genomes], arch, compiler)
     share_ns = (time.perf_counter_ns() - start) // max(1, len(genomes))
     return [built(result, share_ns) for result in results]
+
+
+def compiled(
+    plans: Sequence[Planned | CompileFailure], arch: str, compiler: Compiler
+) -> list[Loadable | CompileFailure]:
+    """The variant of each, or why there is none; stages that several have in common are compiled once."""
+    printed = dict.fromkeys(one for plan in plans if isinstance(plan, Planned) for one in plan.sources)
+    made = dict(zip(printed, compiler.compile_all(list(printed), arch) if printed else (), strict=True))
+    return [plan.joined([made[one] for one in plan.sources]) if isinstance(plan, Planned) else plan for plan in plans]
 
 
 def built(result: Loadable | CompileFailure, compile_ns: int | None = None) -> Built:

@@ -19,9 +19,9 @@ from quasim.codec import from_msgpack
 from quasim.errors import DataError
 from quasim.machine import usable_cores
 from quasim.targets.c.device import cache_folder
-from quasim.targets.triton.compile import AnySource, Result, kept
-from quasim.targets.triton.compiler_process import HEADER, Answer, Job, Unable, pack
-from quasim.targets.triton.image import CompileFailure
+from quasim.targets.gpu.compile import AnySource, Result, kept
+from quasim.targets.gpu.compiler_process import HEADER, Answer, Job, Unable, pack
+from quasim.targets.gpu.image import CompileFailure
 from quasim.worker.process import ROOT, without_secrets
 
 LIMIT_S = 60.0
@@ -146,7 +146,7 @@ class _Process:
     def __init__(self) -> None:
         self.number, self.deadline, self.usable = -1, 0.0, True
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "quasim.targets.triton.compiler_process"],
+            [sys.executable, "-m", "quasim.targets.gpu.compiler_process"],
             cwd=ROOT,
             env=without_secrets(os.environ),
             start_new_session=True,

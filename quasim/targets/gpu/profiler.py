@@ -22,8 +22,8 @@ import msgspec
 
 from quasim.codec import to_msgpack
 from quasim.errors import DataError
+from quasim.targets.gpu.image import Loadable
 from quasim.targets.profile import Profile
-from quasim.targets.triton.image import Loadable
 from quasim.trial import Problem
 from quasim.worker.process import ROOT, without_secrets
 

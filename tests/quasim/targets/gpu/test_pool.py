@@ -11,8 +11,8 @@ import pytest
 
 from quasim.errors import StorageError, UnknownNameError
 from quasim.kernels import family
-from quasim.targets.triton.image import CompileFailure, Image
-from quasim.targets.triton.pool import LocalCompiler
+from quasim.targets.gpu.image import CompileFailure, Image
+from quasim.targets.gpu.pool import LocalCompiler
 from quasim.targets.triton.source import Source, source
 from tests.quasim.targets.triton.variants import FLAT, genome
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quasim.errors import DataError, UnknownNameError
-from quasim.targets.triton.resources import (
+from quasim.targets.gpu.resources import (
     Resources,
     amdgcn_resources,
     cubin_resources,

@@ -6,8 +6,8 @@ import msgspec
 
 from quasim.kernels import CostFacts
 from quasim.standing import Peaks
+from quasim.targets.gpu.image import Loadable
 from quasim.targets.reached import reached
-from quasim.targets.triton.image import Loadable
 from quasim.trial import Introspection, Timing
 
 

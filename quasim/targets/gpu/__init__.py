@@ -1,0 +1,1 @@
+"""What targets of GPUs share: images, facts of architectures, compiling, and the device behind its worker."""
