@@ -23,7 +23,7 @@ from quasim.targets.gpu.pool import LocalCompiler
 from quasim.targets.gpu.target import ROUNDS
 from quasim.targets.triton.device import TritonTarget
 from quasim.targets.triton.plans import triton_plan
-from quasim.trial import Genome, Problem, Status, Trial
+from quasim.trial import Genome, Problem, Status
 from quasim.worker.process import ROOT
 from quasim.worker.protocol import Entry, Run
 
@@ -52,12 +52,16 @@ class Pick:
     Attributes:
         seconds: from having nothing compiled to knowing the best.
         compile_s: of that, spent on compiling what could be timed; None where that was not measured apart.
+        check_s: of that, spent on comparing answers with the reference; None likewise.
+        measure_s: of that, spent on timing outside the playoff; None likewise.
         configurations: how many ran.
     """
 
     genome: Genome
     seconds: float
     compile_s: float | None
+    check_s: float | None
+    measure_s: float | None
     configurations: int
 
 
@@ -119,12 +123,14 @@ def tuned(place: str, problem: Problem, device: int) -> Pick:
         seconds = time.monotonic() - begin
     if best is None:
         raise QuasimError(f"nothing worked: {trials[0].detail}", "see the worker's error output")
-    return Pick(best.genome, seconds, _compile_s(trials), len(trials))
+    # Each trial carries its share of the batch.
+    compile_s = _seconds([trial.compile_ns for trial in trials])
+    check_s, measure_s = _seconds([t.check_ns for t in trials]), _seconds([t.measure_ns for t in trials])
+    return Pick(best.genome, seconds, compile_s, check_s, measure_s, len(trials))
 
 
-def _compile_s(trials: Sequence[Trial]) -> float:
-    """Each trial carries its share of the batch."""
-    return sum(trial.compile_ns or 0 for trial in trials) / 1e9
+def _seconds(times_ns: Sequence[int | None]) -> float:
+    return sum(each or 0 for each in times_ns) / 1e9
 
 
 def autotuned(place: str, problem: Problem, device: int) -> Pick:
@@ -155,7 +161,7 @@ def autotuned(place: str, problem: Problem, device: int) -> Pick:
         if done.returncode:
             raise QuasimError(f"triton.autotune ended with exit code {done.returncode}", "see its error output above")
         found = from_json(answer.read_bytes(), Found, "what triton.autotune found")
-    return Pick(found.genome, found.seconds, None, found.configurations)
+    return Pick(found.genome, found.seconds, None, None, None, found.configurations)
 
 
 def compared(target: TritonTarget, problem: Problem, ours: Genome, theirs: Genome) -> Ratio:
@@ -181,6 +187,8 @@ def _row(problem: Problem, number: int, ours: Pick, theirs: Pick, ratio: Ratio) 
         "configurations of triton.autotune": theirs.configurations,
         "ours [s]": ours.seconds,
         "of it compiling [s]": ours.compile_s,
+        "of it checking [s]": ours.check_s,
+        "of it timing [s]": ours.measure_s,
         "triton.autotune [s]": theirs.seconds,
         "times sooner": theirs.seconds / ours.seconds,
         "our pick's time / theirs": ratio.median,
