@@ -94,6 +94,13 @@ class Aggregator:
     def __init__(self, spec: AggregatorSpec) -> None:
         self._spec = spec
         self._store = SegmentStore(spec.telemetry, wait_s=HANDOVER_S)
+        try:
+            self._open(spec)
+        except BaseException:
+            self.close()  # or whoever tries again finds the folders in use
+            raise
+
+    def _open(self, spec: AggregatorSpec) -> None:
         self._registry = PolicyRegistry(spec.policies)
         self._signer = PolicySigner(load_or_create_key(spec.signing_key))
         self._core = AggregatorCore(spec.federation, spec.catalogue, spec.floor, PlainServer)

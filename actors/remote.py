@@ -14,7 +14,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.aggregator import Aggregator, AggregatorSpec
+from actors.aggregator import Aggregator, AggregatorSnapshot, AggregatorSpec, RoundStep
 from actors.compile_tasks import RayCompiler
 from actors.energy import NodeMeter
 from actors.node_agent import NodeAgent, NodeSnapshot, NodeSpec
@@ -51,7 +51,7 @@ class RayLink:
 
     def __init__(self, aggregator: str) -> None:
         self._name = aggregator
-        self._actor: ActorHandle[Aggregator] | None = None
+        self._actor: ActorHandle[RayAggregator] | None = None
 
     def submit(self, batch: bytes) -> Ack | Refusal | None:
         """See ``Link.submit``. An aggregator that restarts is waited for; sending twice does no harm."""
@@ -74,11 +74,46 @@ class RayLink:
         return answer
 
 
+class RayAggregator:
+    """An aggregator that opens its folders when it is first called.
+
+    Not in the constructor: of what a constructor raises Ray keeps the text alone, and with it neither the type nor the
+    exit code of an error. One that could not open tries again at its next call.
+    """
+
+    def __init__(self, spec: AggregatorSpec) -> None:
+        self._spec = spec
+        self._opened: Aggregator | None = None
+
+    def _aggregator(self) -> Aggregator:
+        if self._opened is None:
+            self._opened = Aggregator(self._spec)
+        return self._opened
+
+    async def submit(self, batch: bytes) -> Ack | Refusal:
+        """See ``Aggregator.submit``, and so for every method below."""
+        return await self._aggregator().submit(batch)
+
+    async def open_round(self, cycle: int, roster: Sequence[str]) -> RoundStep:  # noqa: D102
+        return await self._aggregator().open_round(cycle, roster)
+
+    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> RoundStep:  # noqa: D102
+        return await self._aggregator().answer(messages)
+
+    async def deadline(self) -> RoundStep:  # noqa: D102
+        return await self._aggregator().deadline()
+
+    async def policy(self) -> bytes | None:  # noqa: D102
+        return await self._aggregator().policy()
+
+    async def snapshot(self) -> AggregatorSnapshot:  # noqa: D102
+        return await self._aggregator().snapshot()
+
+
 class RayNode:
     """A node agent that opens its own device, in the process that the actor runs in, when it is first called.
 
-    Not in the constructor: of what a constructor raises Ray keeps the text alone, and with it neither the type nor the
-    exit code of an error. A node that could not open tries again at its next call.
+    As with the aggregator, so that its errors keep their exit codes.
     """
 
     def __init__(self, spec: NodeSpec, target: TargetSpec, aggregator: str, alone: bool) -> None:
@@ -153,9 +188,9 @@ def start_node(spec: NodeSpec, target: TargetSpec, aggregator: str, place: Place
     return as_handle(placed.remote(spec, target, aggregator, place.gpus == 1))
 
 
-def start_aggregator(spec: AggregatorSpec, name: str, machine: str) -> ActorHandle[Aggregator]:
+def start_aggregator(spec: AggregatorSpec, name: str, machine: str) -> ActorHandle[RayAggregator]:
     """The aggregator, to be found by name; pinned to the machine that holds its store."""
-    placed = ray.remote(Aggregator).options(
+    placed = ray.remote(RayAggregator).options(
         name=name,
         get_if_exists=True,
         num_cpus=AGENT_CPUS,

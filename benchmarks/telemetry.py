@@ -13,8 +13,8 @@ import numpy as np
 import ray
 from ray.actor import ActorHandle
 
-from actors.aggregator import Aggregator, AggregatorSpec
-from actors.remote import AGENT_CPUS, as_handle, start_aggregator
+from actors.aggregator import AggregatorSpec
+from actors.remote import AGENT_CPUS, RayAggregator, as_handle, start_aggregator
 from aggregation.catalogue import Catalogue
 from benchmarks.harness import Bar, Row, main, say
 from cluster.ray_session import local_cluster
@@ -126,7 +126,7 @@ def waits(folder: Path) -> list[float]:
     return found
 
 
-def _aggregator(folder: Path) -> tuple[str, ActorHandle[Aggregator]]:
+def _aggregator(folder: Path) -> tuple[str, ActorHandle[RayAggregator]]:
     spec = AggregatorSpec(
         folder=folder / "aggregator",
         telemetry=folder / "telemetry",
@@ -144,7 +144,7 @@ def _senders(aggregator: str) -> list[ActorHandle[Sender]]:
     return [as_handle(ray.remote(Sender).options(num_cpus=AGENT_CPUS).remote(aggregator)) for _ in range(SENDERS)]
 
 
-def _end(senders: list[ActorHandle[Sender]], aggregator: ActorHandle[Aggregator]) -> None:
+def _end(senders: list[ActorHandle[Sender]], aggregator: ActorHandle[RayAggregator]) -> None:
     for sender in senders:
         ray.kill(sender)
     ray.kill(aggregator)

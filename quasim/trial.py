@@ -206,8 +206,8 @@ class Introspection(msgspec.Struct, frozen=True, kw_only=True):
         return Origin.COMPILER if field in ("registers", "local_bytes", "shared_bytes") else Origin.DERIVED
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One evaluated genome.
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one evaluated genome.
 
     Attributes:
         timing: None unless ``status`` is ok.
@@ -223,12 +223,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         check_ns: time spent on checking the answer; None where it was not checked.
         measure_ns: time spent warming up and timing, under the device lease.
         detail: why a failed trial failed, in one line; of an ok trial, why it has no energy, where one was asked for.
-        introspection: None where the target tells nothing.
+
+    Raises:
+        ValueError: a timing without status ok or the reverse, or joules without a source or the reverse.
     """
 
-    problem: Problem
-    target: str
-    genome: Genome
     status: Status
     timing: Timing | None = None
     error_frobenius: float | None = None
@@ -242,7 +241,6 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     check_ns: int | None = None
     measure_ns: int | None = None
     detail: str = ""
-    introspection: Introspection | None = None
     error_against: ErrorAgainst = ErrorAgainst.FLOAT64
 
     def __post_init__(self) -> None:
@@ -250,6 +248,19 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"a trial has a timing exactly when its status is ok: {self.status}, {self.timing}")
         if (self.energy_j is None) != (self.energy_source is EnergySource.UNMETERED):
             raise ValueError(f"energy_j={self.energy_j} does not go with source {self.energy_source.value}")
+
+
+class Trial(Findings, frozen=True, kw_only=True):
+    """One evaluated genome, and what became of it.
+
+    Attributes:
+        introspection: None where the target tells nothing.
+    """
+
+    problem: Problem
+    target: str
+    genome: Genome
+    introspection: Introspection | None = None
 
     @property
     def time_ns(self) -> float:

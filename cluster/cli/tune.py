@@ -21,7 +21,7 @@ from quasim.errors import ConfigError, UnknownNameError
 from quasim.kernels import adopt, check_problem, family
 from quasim.search import Strategy, strategies, strategy
 from quasim.standing import Contestable, Standing, standing
-from quasim.targets import Target
+from quasim.targets import DeviceFacts, Target
 from quasim.targets.profile import Profilable, Profile
 from quasim.targets.spec import CSpec, CudaSpec, Recording, ReplaySpec, TargetSpec, TritonSpec
 from quasim.trial import Problem, Trial
@@ -34,6 +34,7 @@ class TuneReport(msgspec.Struct, frozen=True):
     """What `quasim tune --json` prints.
 
     Attributes:
+        device: on what the trials were measured, with the versions on which their times depend.
         space: digest of the search space.
         standing: the best genome against its rivals; None on a replayed device.
         key: of a foreign kernel: the arguments on which the choice depends, with their values.
@@ -43,6 +44,7 @@ class TuneReport(msgspec.Struct, frozen=True):
 
     problem: Problem
     target: str
+    device: DeviceFacts
     space: str
     strategy: str
     seed: int
@@ -71,7 +73,10 @@ def tune(
         int | None, typer.Option(min=1, help="Most threads of --target c; default: every usable core.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report with all trials to this file, JSON.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="A file that --out wrote: its trials count.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="A file that --out wrote on this device, with the same versions: its trials count."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Tune one kernel at one shape on this machine, and compare it with default, baseline and library."""
@@ -91,7 +96,7 @@ def tune(
         file = hashlib.sha256(Path(foreign.rpartition(":")[0]).read_bytes()).hexdigest()
     try:
         space = device.space(problem)
-        earlier = () if resume is None else _earlier(resume, problem, device.name, space.digest, file)
+        earlier = () if resume is None else _earlier(resume, problem, device, file)
         result, stands = _tune(device, problem, strategy(strategy_name, space, seed), budget, earlier)
         counters = _counters(device, problem, result.best) if profile else None
     finally:
@@ -99,6 +104,7 @@ def tune(
     report = TuneReport(
         problem=problem,
         target=device.name,
+        device=device.device,
         space=space.digest,
         strategy=strategy_name,
         seed=seed,
@@ -191,26 +197,37 @@ def _tune(
     return result, standing(device, problem, result.best.genome)
 
 
-def _earlier(resume: Path, problem: Problem, target: str, space: str, file: str | None) -> tuple[Trial, ...]:
+def _earlier(resume: Path, problem: Problem, device: Target, file: str | None) -> tuple[Trial, ...]:
     try:
         earlier = from_json(resume.read_bytes(), TuneReport, str(resume))
     except OSError as error:
         raise ConfigError(
             f"--resume {resume} cannot be read: {error.strerror}", "give a file that --out wrote"
         ) from error
-    if (earlier.problem, earlier.target) != (problem, target):
+    if (earlier.problem, earlier.target) != (problem, device.name):
         raise ConfigError(
-            f"--resume {resume} is about {earlier.problem} on {earlier.target}, not {problem} on {target}",
+            f"--resume {resume} is about {earlier.problem} on {earlier.target}, not {problem} on {device.name}",
             "resume with the same kernel, shape and target",
         )
+    if earlier.device != device.device:
+        raise ConfigError(
+            f"--resume {resume} was measured on {_described(earlier.device)}, and this is {_described(device.device)}",
+            "resume on the same device with the same versions and --threads, or begin anew",
+        )
+    space = device.space(problem).digest
     if earlier.space != space:
         raise ConfigError(
             f"--resume {resume} searched another space ({earlier.space:.12}, not {space:.12})",
-            "resume on the same machine with the same --threads, or begin anew",
+            "resume with the same version of quasim, or begin anew",
         )
     if earlier.file != file:
         raise ConfigError(f"--resume {resume} is about another state of the kernel's file", "begin anew")
     return earlier.trials
+
+
+def _described(device: DeviceFacts) -> str:
+    versions = ", ".join(f"{component} {version}" for component, version in device.versions)
+    return f"{device.name} ({device.family}; {versions})"
 
 
 def _print(report: TuneReport, json: bool) -> None:

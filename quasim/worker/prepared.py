@@ -89,28 +89,31 @@ class Bench:
         trespass = self.arena.trespass(0)
         outputs = self.arena.outputs(0)
         errors = kernel_errors(self.family.kernel, outputs, self._references)
-        return judge(errors, trespass, self.family.tolerance, lambda: _why_infinite(outputs))
+        return judge(errors, trespass, self.family.tolerance, lambda: _special(outputs))
 
 
-def judge(errors: Errors, trespass: str, tolerance: float, why_infinite: Callable[[], str]) -> Verdict:
+def judge(errors: Errors, trespass: str, tolerance: float, special: Callable[[], tuple[bool, bool]]) -> Verdict:
     """The verdict on an answer, whoever computed its errors.
 
     Args:
         trespass: what was written that must not be; empty for nothing.
-        why_infinite: asked where an error is not finite.
+        special: asked where an error is not finite: whether the answer holds NaN, and whether it holds infinities.
     """
     if trespass:
         return Verdict(None, trespass)
     if not math.isfinite(errors.frobenius) or not math.isfinite(errors.componentwise):
-        return Verdict(None, why_infinite())
+        return Verdict(None, _why_infinite(*special()))
     if errors.frobenius > tolerance:
         return Verdict(errors, f"error {errors.frobenius:.3g} is above the tolerance {tolerance:.3g}")
     return Verdict(errors, "")
 
 
-def _why_infinite(outputs: Arrays) -> str:
-    if any(np.isnan(array).any() for array in outputs.values()):
+def _why_infinite(nan: bool, infinity: bool) -> str:
+    if nan:
         return "the answer holds NaN"
-    if any(np.isinf(array).any() for array in outputs.values()):
-        return "the answer holds infinities"
-    return "wrote outside the elements that the kernel covers"
+    return "the answer holds infinities" if infinity else "wrote outside the elements that the kernel covers"
+
+
+def _special(outputs: Arrays) -> tuple[bool, bool]:
+    arrays = outputs.values()
+    return any(np.isnan(array).any() for array in arrays), any(np.isinf(array).any() for array in arrays)

@@ -9,8 +9,11 @@ from collections import deque
 from contextlib import suppress
 
 from quasim.errors import QuasimError
-from quasim.worker.process import Limits, Worker
+from quasim.worker.process import Limits, Worker, WorkerStartError
 from quasim.worker.protocol import Ready, Reply, Request
+
+TRIES = 3
+"""Workers in a row that may die while they start: one may be the host's or the device's mood, three are a fault."""
 
 
 class StandbyWorker:
@@ -43,9 +46,10 @@ class StandbyWorker:
         """Make sure that one works and the others are on their way.
 
         Raises:
-            WorkerStartError, MissingToolError: it cannot be started.
+            WorkerStartError: ``TRIES`` of them in a row died while they started.
+            MissingToolError: this machine lacks what their desk needs.
         """
-        ready = self._front().start()
+        ready = self._working().start()
         self.launch()
         return ready
 
@@ -68,14 +72,26 @@ class StandbyWorker:
 
         Raises:
             WorkerLostError: it died, hung, or spoke nonsense; the next request goes to another.
-            WorkerStartError, MissingToolError: none can be started.
+            WorkerStartError, MissingToolError: as ``start``.
         """
-        return self._front().call(request, timeout_s)
+        return self._working().call(request, timeout_s)
 
     def close(self) -> None:
         """End all processes. Idempotent."""
         for worker in self._ring:
             worker.close()
+
+    def _working(self) -> Worker:
+        """One that has started; whoever died while it started is replaced by the next of the ring."""
+        for tries in range(1, TRIES + 1):
+            worker = self._front()
+            try:
+                worker.start()
+                break
+            except WorkerStartError as error:
+                if tries == TRIES:
+                    raise WorkerStartError(f"{TRIES} workers in a row: {error.what}", error.do) from error
+        return worker
 
     def _front(self) -> Worker:
         """The one that works: the next of the ring when that was lost, which then starts anew behind the others."""

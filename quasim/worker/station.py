@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
+from quasim.errors import QuasimError
 from quasim.lease import Lease
 from quasim.targets.gpu.image import Image
 from quasim.trial import Problem, Status
@@ -21,7 +22,7 @@ LOST = (Status.CRASHED, Status.TIMEOUT)
 
 
 class Station:
-    """A worker with others behind it, and the lease of its device. Not shared between threads.
+    """A worker with others behind it, and the lease of its device. Called by one thread at a time.
 
     Args:
         lease: held alone while anything runs, and shared while workers start.
@@ -53,6 +54,11 @@ class Station:
         """
         with self._lease.shared():
             return self._worker.start()
+
+    def prepare(self, problem: Problem, seed: int) -> None:
+        """Make a problem ready before its first run, while its variants are compiled. What fails shows in that run."""
+        with suppress(QuasimError), self._lease.exclusive():
+            self._prepare(Prepare(problem, seed, self.standards.get(problem)))
 
     def run(self, run: Run, *, quiet: bool = False) -> list[Outcome]:
         """What became of each entry, in order.

@@ -11,7 +11,8 @@ from actors.aggregator import Aggregator, AggregatorSpec, RoundStep
 from actors.node_agent import NodeAgent, NodeSpec, fingerprint
 from aggregation.catalogue import Catalogue
 from aggregation.signing import inspect
-from quasim.errors import StorageError
+from quasim.errors import DataError, StorageError
+from storage.files import make_folder
 from storage.keys import load_or_create_key
 from storage.ownership import InUseError
 from storage.segments import Ack, Refusal
@@ -201,6 +202,15 @@ def test_two_aggregators_never_own_one_folder(
     monkeypatch.setattr("actors.aggregator.HANDOVER_S", 0.2)
     with pytest.raises(InUseError):
         Aggregator(spec(tmp_path))
+
+
+def test_an_aggregator_that_cannot_open_gives_its_folders_back(tmp_path: Path) -> None:
+    state = make_folder(spec(tmp_path).folder) / "state"
+    state.write_bytes(b"{}")
+    with pytest.raises(DataError, match="aggregator state"):
+        Aggregator(spec(tmp_path))
+    state.unlink()
+    Aggregator(spec(tmp_path)).close()
 
 
 def test_an_aggregator_waits_for_a_predecessor_that_is_about_to_end(tmp_path: Path, aggregator: Aggregator) -> None:

@@ -64,7 +64,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_help_names_every_verb(command: Command) -> None:
     code, out, _ = command("--help")
     assert code == 0
-    assert all(verb in out for verb in ("run", "tune", "report", "kernel", "evolve", "policy"))
+    assert all(verb in out for verb in ("run", "tune", "report", "kernel", "evolve", "policy", "federation"))
 
 
 def test_an_unknown_flag_is_a_usage_error(command: Command) -> None:
@@ -207,6 +207,23 @@ def test_tune_resumes_only_the_same_target_and_space(
     command("tune", "matmul", *recording, "--budget", "8", "--out", str(first))
     first.write_text(json.dumps(json.loads(first.read_text()) | changed))
     assert "--resume" in command.fails(ExitCode.CONFIG, "tune", "matmul", *recording, "--resume", str(first))
+
+
+def test_tune_resumes_no_other_device_and_no_other_version_of_what_it_runs_on(
+    command: Command, recorded_space: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first.json"
+    recording = ("--target", str(recorded_space))
+    command("tune", "matmul", *recording, "--budget", "8", "--out", str(first))
+    report = json.loads(first.read_text())
+    here = report["device"]
+    for changed in ({"name": "NVIDIA H100"}, {"versions": [["cuda driver", "12.8"], ["triton", "3.5.1"]]}):
+        first.write_text(json.dumps(report | {"device": here | changed}))
+        said = command.fails(ExitCode.CONFIG, "tune", "matmul", *recording, "--resume", str(first))
+        words = " ".join(said.split())
+        assert here["name"] in words
+        assert here["versions"][0][1] in words
+        assert ("NVIDIA H100" in words) if "name" in changed else ("cuda driver 12.8, triton 3.5.1" in words)
 
 
 @pytest.mark.parametrize("out", ["nowhere/report.json", "file/report.json", "."])

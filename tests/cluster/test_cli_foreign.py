@@ -11,7 +11,7 @@ from cluster.report_text import profile_text
 from quasim.codec import to_json
 from quasim.errors import ConfigError, ExitCode
 from quasim.targets.profile import Profile
-from quasim.trial import Problem
+from quasim.targets.replay.target import ReplayTarget
 from tests.cluster.test_cli import Command
 from tests.quasim.gpu import REASON
 
@@ -44,13 +44,14 @@ def test_tuning_a_foreign_kernel_needs_a_gpu(command: Command) -> None:
     command.fails(ExitCode.MISSING_TOOL, "tune", "--foreign", f"{EXAMPLE}:KERNEL")
 
 
-def test_trials_of_another_state_of_the_file_are_not_resumed(tmp_path: Path) -> None:
-    problem, path = Problem.of("foreign:mine", n=8), tmp_path / "report.json"
-    report = TuneReport(problem, "triton", "digest", "random", 0, 0, {}, None, None, (), file="before")
+def test_trials_of_another_state_of_the_file_are_not_resumed(tmp_path: Path, recorded_space: Path) -> None:
+    device, path = ReplayTarget("replay", [(0, recorded_space)]), tmp_path / "report.json"
+    problem, space = device.problem, device.space(device.problem).digest
+    report = TuneReport(problem, "replay", device.device, space, "random", 0, 0, {}, None, None, (), file="before")
     path.write_bytes(to_json(report))
-    assert _earlier(path, problem, "triton", "digest", "before") == ()
+    assert _earlier(path, problem, device, "before") == ()
     with pytest.raises(ConfigError, match="another state"):
-        _earlier(path, problem, "triton", "digest", "after")
+        _earlier(path, problem, device, "after")
 
 
 def test_counters_are_asked_of_a_target_that_has_them(command: Command, recorded_space: Path) -> None:

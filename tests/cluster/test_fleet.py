@@ -184,6 +184,16 @@ def test_what_an_agent_cannot_open_ends_the_run_with_its_own_exit_code(config: F
     assert caught.value.exit_code is ExitCode.BAD_DATA
 
 
+def test_what_the_aggregator_cannot_open_ends_the_run_with_its_own_exit_code(
+    config: FleetConfig, tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "damaged", config)
+    (make_folder(folder.aggregator) / "state").write_bytes(b"{}")
+    with pytest.raises(DataError, match="state") as caught:
+        run_fleet(config, folder, nullcontext(), lambda line: None)
+    assert caught.value.exit_code is ExitCode.BAD_DATA
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(config: FleetConfig, finished: tuple[Report, RunFolder]) -> None:
     with pytest.raises(StorageError, match="already holds a run"):
         RunFolder.create(finished[1].path, config)

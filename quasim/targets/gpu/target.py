@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TypeVar
@@ -103,6 +104,7 @@ class GpuTarget(ABC):
         self._best_ns: dict[Problem, float] = {}
         self._spaces: dict[Problem, SearchSpace] = {}
         self._peaks: dict[str, Peaks | None] = {}
+        self._prepared: set[Problem] = set()
 
     def __enter__(self: T) -> T:
         return self
@@ -149,7 +151,7 @@ class GpuTarget(ABC):
         Raises:
             SpaceError: a genome is not of the problem's space.
         """
-        built = self._build(problem, genomes)
+        built = self._build_and_prepare(problem, genomes)
         return [self._evaluate(problem, genome, one) for genome, one in zip(genomes, built, strict=True)]
 
     def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
@@ -213,6 +215,21 @@ class GpuTarget(ABC):
 
     def _build(self, problem: Problem, genomes: Sequence[Genome]) -> list[Built]:
         return build(problem, self.space(problem), genomes, self._arch, self._compiler, self._plan)
+
+    def _build_and_prepare(self, problem: Problem, genomes: Sequence[Genome]) -> list[Built]:
+        """Before a problem's first run its inputs and reference are computed while its variants are compiled."""
+        if problem in self._prepared or not self._can_prepare(problem):
+            return self._build(problem, genomes)
+        self._prepared.add(problem)
+        with ThreadPoolExecutor(1) as background:
+            ready = background.submit(self._station.prepare, problem, self._seed)
+            built = self._build(problem, genomes)
+            ready.result()
+        return built
+
+    def _can_prepare(self, problem: Problem) -> bool:
+        """Whether all is known that the reference of a problem takes, before anything of it is compiled."""
+        return True
 
     @abstractmethod
     def _compiler_version(self) -> tuple[str, str]:

@@ -8,40 +8,21 @@ from collections.abc import Sequence
 import msgspec
 
 from quasim.measure import median_interval
-from quasim.trial import EnergySource, ErrorAgainst, Genome, Problem, Status, Timing, Trial
+from quasim.trial import Findings, Genome, Problem, Timing, Trial
 
 SLACK = 1e-3
 """How far, relatively, a mean may lie outside its samples by rounding before it is another quantity."""
 
 
-class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A trial without its problem, target and genome; the fields are those of ``Trial``.
+class Facts(Findings, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What became of a genome, and no figure that nothing measures.
 
     Raises:
-        ValueError: a timing without status ok or the reverse, joules without a source or the reverse, or a figure that
-            nothing measures.
+        ValueError: see ``Findings``; or joules that are not above 0.
     """
 
-    status: Status
-    timing: Timing | None = None
-    error_frobenius: float | None = None
-    error_componentwise: float | None = None
-    detail: str = ""
-    energy_j: float | None = None
-    energy_source: EnergySource = EnergySource.UNMETERED
-    energy_low_j: float | None = None
-    energy_high_j: float | None = None
-    energy_above_idle_j: float | None = None
-    compile_ns: int | None = None
-    check_ns: int | None = None
-    measure_ns: int | None = None
-    error_against: ErrorAgainst = ErrorAgainst.FLOAT64
-
     def __post_init__(self) -> None:
-        if (self.timing is None) == (self.status is Status.OK):
-            raise ValueError(f"a timing goes with status ok alone, not {self.status.value}")
-        if (self.energy_j is None) != (self.energy_source is EnergySource.UNMETERED):
-            raise ValueError(f"energy_j={self.energy_j} does not go with source {self.energy_source.value}")
+        super().__post_init__()
         if self.energy_j is not None and not 0 < self.energy_j < math.inf:
             raise ValueError(f"energy_j={self.energy_j} is not positive")
 

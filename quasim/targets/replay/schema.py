@@ -53,8 +53,9 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.quasim is not None:
             return self.quasim
         if isinstance(self.time, str):
-            return Facts(FAILURES[self.time], detail=f"recorded as {self.time}")
-        return Facts(Status.OK, timing_of(NS_PER_MS * self.time, [NS_PER_MS * t for t in self.times]))
+            return Facts(status=FAILURES[self.time], detail=f"recorded as {self.time}")
+        timing = timing_of(NS_PER_MS * self.time, [NS_PER_MS * t for t in self.times])
+        return Facts(status=Status.OK, timing=timing)
 
 
 class CacheFile(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

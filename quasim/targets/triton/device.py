@@ -67,6 +67,10 @@ class TritonTarget(GpuTarget):
     def _plan(self, problem: Problem, genome: Genome) -> Planned:
         return triton_plan(problem, genome)
 
+    def _can_prepare(self, problem: Problem) -> bool:
+        known = family(problem.kernel)
+        return not isinstance(known, ForeignFamily) or known.foreign.reference is not None
+
     def _before(self, problem: Problem) -> None:
         """Let the default configuration's answer be the reference, where the user of a foreign kernel gives none."""
         known = family(problem.kernel)

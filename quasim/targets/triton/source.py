@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -22,11 +22,16 @@ _DTYPES: dict[Dtype, str] = {
     "float16": "fp16",
     "bfloat16": "bf16",
     "float8_e4m3fn": "fp8e4nv",
+    "float8_e5m2": "fp8e5",
+    "int8": "i8",
+    "int32": "i32",
 }
 
 
 class PointerParameter(msgspec.Struct, frozen=True, tag="pointer"):
     """The address of a tensor, a multiple of 16 bytes."""
+
+    multiple: ClassVar[int] = 16
 
     name: str
     tensor: str
@@ -36,11 +41,6 @@ class PointerParameter(msgspec.Struct, frozen=True, tag="pointer"):
     def type(self) -> str:
         """As Triton's signatures write it."""
         return f"*{_DTYPES[self.dtype]}"
-
-    @property
-    def multiple(self) -> int:
-        """What the compiler may take for granted."""
-        return 16
 
 
 class ExtentParameter(msgspec.Struct, frozen=True, tag="extent"):
@@ -60,6 +60,8 @@ class ExtentParameter(msgspec.Struct, frozen=True, tag="extent"):
 class DescriptorParameter(msgspec.Struct, frozen=True, tag="descriptor"):
     """A descriptor of a tensor, by which boxes are moved."""
 
+    multiple: ClassVar[int] = 1
+
     name: str
     tensor: str
     dtype: Dtype
@@ -70,11 +72,6 @@ class DescriptorParameter(msgspec.Struct, frozen=True, tag="descriptor"):
     def type(self) -> str:
         """As Triton's signatures write it."""
         return f"tensordesc<{_DTYPES[self.dtype]}[{','.join(map(str, self.box))}]>"
-
-    @property
-    def multiple(self) -> int:
-        """What the compiler may take for granted."""
-        return 1
 
 
 class NumberParameter(msgspec.Struct, frozen=True, tag="number"):
@@ -94,6 +91,8 @@ class NumberParameter(msgspec.Struct, frozen=True, tag="number"):
 class RealParameter(msgspec.Struct, frozen=True, tag="real"):
     """A float that is passed as it is."""
 
+    multiple: ClassVar[int] = 1
+
     name: str
     value: float
     bits: Literal[32, 64]
@@ -103,14 +102,11 @@ class RealParameter(msgspec.Struct, frozen=True, tag="real"):
         """As Triton's signatures write it."""
         return f"fp{self.bits}"
 
-    @property
-    def multiple(self) -> int:
-        """What the compiler may take for granted."""
-        return 1
-
 
 class ConstantParameter(msgspec.Struct, frozen=True, tag="constant"):
     """A value that the compiler knows; it is not passed."""
+
+    multiple: ClassVar[int] = 1
 
     name: str
     value: Value | None
@@ -120,16 +116,11 @@ class ConstantParameter(msgspec.Struct, frozen=True, tag="constant"):
         """As Triton's signatures write it."""
         return "constexpr"
 
-    @property
-    def multiple(self) -> int:
-        """What the compiler may take for granted."""
-        return 1
-
 
 SourceParameter = (
     PointerParameter | ExtentParameter | DescriptorParameter | NumberParameter | RealParameter | ConstantParameter
 )
-"""The last three are of foreign kernels alone."""
+"""The last three are of foreign kernels alone. ``multiple`` is what the compiler may take for granted of a value."""
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="triton"):

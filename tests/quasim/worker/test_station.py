@@ -106,3 +106,17 @@ def test_workers_lost_while_preparing_fail_the_run_and_not_each_entry_again(tmp_
         assert worker.starts <= 4
     finally:
         worker.close()
+
+
+def test_a_problem_prepared_before_its_run_is_not_prepared_again(station: Station, tmp_path: Path) -> None:
+    station.prepare(PROBLEM, 1)
+    pid = station.pid
+    assert pid is not None
+    assert _run(station, variant(tmp_path))[0].status is Status.OK
+    assert station.pid == pid
+
+
+def test_preparing_in_advance_leaves_what_fails_to_the_run(station: Station) -> None:
+    unknown = Problem.of("nonsense", n=1)
+    station.prepare(unknown, 1)
+    assert _run(station, Library(), problem=unknown)[0].status is Status.LAUNCH_ERROR
