@@ -20,6 +20,8 @@ from quasim.lease import Lease
 from quasim.measure import Ratio, Windows, paired_ratio, timing
 from quasim.meters import Energy
 from quasim.precision.classes import CLASSES
+from quasim.precision.plan import SAFE
+from quasim.precision.probe import Refusal
 from quasim.targets.gpu.build import compiled
 from quasim.targets.gpu.image import Bundle, CompileFailure, Loadable
 from quasim.targets.gpu.pool import LocalCompiler
@@ -34,6 +36,7 @@ SEED = 42
 
 BASE, TF32 = "cuBLAS FP32", "cuBLAS TF32"
 OURS, PLAIN, UNTUNED = "fp16x2, tuned", "fp32, tuned", "fp16x2, untuned"
+DOUBLES = "fp64, tuned"
 
 SPEED, JOULES, SAVING, FROBENIUS = 3.0, 0.5, 0.4, 1e-6
 """What has to be reached: times as fast as cuBLAS FP32, its joules, the lower end of the saving, and the error."""
@@ -70,11 +73,20 @@ def genomes() -> dict[str, list[Genome]]:
         ]
         for name in ("bf16x6", "tf32x3")
     }
+    doubles = [
+        _genome("fp64", _PLAIN | {"access": access}, m, n, k, warps, stages, walk)
+        for (m, n, warps), (k, stages), access, walk in product(
+            ((128, 128, 8), (128, 64, 8), (64, 128, 8), (64, 64, 4)),
+            ((16, 2), (16, 3), (16, 4)),
+            ("pointer", "descriptor"),
+            walks[:2],
+        )
+    ]
     plain = [
         _genome("fp32", _PLAIN, m, n, k, warps, stages, "tiles")
         for (m, n, warps), (k, stages) in product(((64, 64, 4), (128, 64, 8), (128, 128, 8)), ((16, 3), (32, 2)))
     ]
-    return {OURS: words, PLAIN: plain} | units
+    return {OURS: words, PLAIN: plain, DOUBLES: doubles} | units
 
 
 def _genome(plan: str, base: Mapping[str, Value], m: int, n: int, k: int, warps: int, stages: int, walk: str) -> Genome:
@@ -111,7 +123,7 @@ class Judged:
     base: Errors
     ours_ns: float
     base_ns: float
-    refused: bool
+    refused: Refusal
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -249,7 +261,7 @@ class _Side:
         errors = matrices.errors(contestant)
         refused = products.refused(kernel, self._side)
         times = [timing((products.timed(matrices.clock(each)),)).median_ns for each in (contestant, base)]
-        say(f"gpu_headline: {self._side}: {data}: {'refused' if refused else 'taken'}, {times[0] / 1e6:.3f} ms")
+        say(f"gpu_headline: {self._side}: {data}: {refused or 'nothing'} refused, {times[0] / 1e6:.3f} ms")
         return Judged(data, errors, matrices.errors(base), times[0], times[1], refused)
 
 
@@ -302,7 +314,8 @@ def class_rows(side: int, judged: Sequence[Judged]) -> list[Row]:
         {
             "side": side,
             "data": one.data,
-            "plan": "fp32 (the guard refused)" if one.refused else "fp16x2",
+            "plan": SAFE if one.refused else "fp16x2",
+            "refused by": one.refused or None,
             "ms": one.ours_ns / 1e6,
             f"{BASE} ms": one.base_ns / 1e6,
             "speed": one.base_ns / one.ours_ns,

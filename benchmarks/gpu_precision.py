@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.gpu_headline import BASE, OURS, PLAIN, SEED, TF32, genomes, open_device
+from benchmarks.gpu_headline import BASE, DOUBLES, OURS, PLAIN, SEED, TF32, genomes, open_device
 from benchmarks.harness import Bar, Row, main, say
+from benchmarks.precision_schedules import BLOCKED
 from quasim.kernels import family
 from quasim.lease import Lease
 from quasim.measure import timing
@@ -24,11 +25,13 @@ from quasim.precision.choice import Choice, choose
 from quasim.precision.classes import CLASSES, draw
 from quasim.precision.formats import Floats
 from quasim.precision.plan import PLANS
+from quasim.precision.rewrite import FLAG
 from quasim.targets.gpu.build import compiled
 from quasim.targets.gpu.image import Bundle, CompileFailure, Loadable
 from quasim.targets.gpu.pool import LocalCompiler
 from quasim.targets.triton.plans import planned
 from quasim.trial import Genome, Value
+from quasim.worker.protocol import Plan
 
 if TYPE_CHECKING:
     from benchmarks.products import Contestant, Device, Matrices
@@ -44,8 +47,12 @@ DECLARED: dict[str, tuple[str, ...]] = {"normal and uniform": BENIGN, "every cla
 
 SPEED_AT_1E_2 = 9.0
 
+TRIES = Plan(rounds=7, window_ns=10_000_000, min_samples=3)
+"""Of each plan, in turn with all others: a hot device slows down for a while, and that must not be one plan's lot."""
+
 _WORDS = ("fp16", "bf16", "e4m3r")
-"""Plans of one word; those of more, and those that the units split by themselves, are scheduled as in gpu_headline."""
+"""Plans of one word with one scale a row or none; those of more, and those that the units split by themselves, are
+scheduled as in gpu_headline."""
 
 BF16, BF16_CONVERTED = "cuBLAS bf16, converted before", "cuBLAS bf16, conversion included"
 
@@ -53,10 +60,16 @@ BF16, BF16_CONVERTED = "cuBLAS bf16, converted before", "cuBLAS bf16, conversion
 def schedules() -> dict[str, list[Genome]]:
     """What is tried for each plan."""
     known = genomes()
-    found = {"fp32": known[PLAIN], "bf16x6": known["bf16x6"], "tf32x3": known["tf32x3"], "fp16x2": known[OURS]}
+    found = {
+        "fp64": known[DOUBLES],
+        "fp32": known[PLAIN],
+        "bf16x6": known["bf16x6"],
+        "tf32x3": known["tf32x3"],
+        "fp16x2": known[OURS],
+    }
     found["fp16x2f"] = [Genome({**genome, "plan": "fp16x2f"}) for genome in known[OURS]]
     found["tf32"] = [Genome({**genome, "plan": "tf32"}) for genome in known["tf32x3"]]
-    return found | {plan: _one_word(plan) for plan in _WORDS}
+    return found | {plan: _one_word(plan) for plan in _WORDS} | BLOCKED
 
 
 def _one_word(plan: str) -> list[Genome]:
@@ -132,7 +145,6 @@ class _Plans:
 
     def run(self) -> tuple[list[Measured], dict[str, float]]:
         """Every plan on every class of data, and cuBLAS FP32's time in ns on each."""
-        from benchmarks import products
 
         matrices = self._matrices("normal")
         for plan, images in self._images.items():
@@ -144,10 +156,19 @@ class _Plans:
         base_ns: dict[str, float] = {}
         for data in CLASSES:
             matrices = self._matrices(data)
-            clock = matrices.clock(products.library(tf32=False))
-            base_ns[data] = timing((products.timed(clock),)).median_ns
-            measured += [self._measure(plan, data, matrices) for plan in self.best]
+            times_ns = self._compete(matrices)
+            base_ns[data] = times_ns[BASE]
+            measured += [self._judge(plan, data, matrices, times_ns[plan]) for plan in self.best]
         return measured, base_ns
+
+    def _compete(self, matrices: Matrices) -> dict[str, float]:
+        """Median times in ns of every plan and of cuBLAS FP32, in the same rounds."""
+        from benchmarks import products
+
+        clocks = {plan: matrices.clock(self._contestant(plan)) for plan in self.best}
+        clocks[BASE] = matrices.clock(products.library(tf32=False))
+        windows = products.interleaved(clocks, self._seed, TRIES)
+        return {name: timing(each).median_ns for name, each in windows.items()}
 
     def _matrices(self, data: str) -> Matrices:
         from benchmarks import products
@@ -160,7 +181,11 @@ class _Plans:
         clock = matrices.clock(self._device.variant(image, self._side))
         return timing((products.timed(clock),)).median_ns
 
-    def _measure(self, plan: str, data: str, matrices: Matrices) -> Measured:
+    def _contestant(self, plan: str) -> Contestant:
+        return self._device.variant(self._images[plan][self.best[plan]], self._side)
+
+    def _judge(self, plan: str, data: str, matrices: Matrices, time_ns: float) -> Measured:
+        """A plan's errors beside its time, and who refused it."""
         from benchmarks import products
         from quasim.worker.cuda.launcher import LoadedBundle, loaded
 
@@ -168,9 +193,8 @@ class _Plans:
         kernel = loaded(image, self._device.gpu)
         contestant: Contestant = partial(kernel.prepare, products.square(self._side).dims)
         errors = matrices.errors(contestant)
-        guarded = isinstance(kernel, LoadedBundle) and isinstance(image, Bundle) and PLANS[plan].scaled
-        refused = isinstance(kernel, LoadedBundle) and guarded and products.refused(kernel, self._side)
-        time_ns = timing((products.timed(matrices.clock(contestant)),)).median_ns
+        judged = isinstance(image, Bundle) and FLAG.name in {buffer.name for buffer in image.workspace}
+        refused = products.refused(kernel, self._side) if isinstance(kernel, LoadedBundle) and judged else ""
         frobenius, component = (
             norm if math.isfinite(norm) else None for norm in (errors.frobenius, errors.componentwise)
         )
@@ -207,7 +231,7 @@ def plan_rows(measured: Sequence[Measured], base_ns: Mapping[str, float], best: 
             "speed": base_ns[one.data] / one.time_ns,
             "error (Frobenius)": one.frobenius,
             "error (component)": one.componentwise,
-            "refused": one.refused,
+            "refused by": one.refused or None,
             "genome": str(best[one.plan]),
         }
         for one in measured

@@ -15,6 +15,7 @@ from quasim.kernels.ir import Role
 from quasim.measure import Windows
 from quasim.meters import MIN_WORK_NS, Energy
 from quasim.precision.classes import draw
+from quasim.precision.probe import Refusal, refusal
 from quasim.targets.gpu.image import Bundle, Loadable
 from quasim.trial import Problem
 from quasim.worker.cuda.device import open_gpu
@@ -145,6 +146,6 @@ def interleaved(clocks: Mapping[str, GraphClock], seed: int, plan: Plan = ROUNDS
     return {name: tuple(windows) for name, windows in found.items()}
 
 
-def refused(bundle: LoadedBundle, side: int) -> bool:
-    """Whether the guard refused what the bundle multiplied last."""
-    return bool(bundle.workspace(square(side).dims)["refused"].item())
+def refused(bundle: LoadedBundle, side: int) -> Refusal:
+    """Which check refused what the bundle multiplied last."""
+    return refusal(float(bundle.workspace(square(side).dims)["refused"].item()))

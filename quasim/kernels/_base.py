@@ -16,7 +16,11 @@ from quasim.trial import Problem
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.float16] | npt.NDArray[ml_dtypes.bfloat16]
 Arrays = dict[str, Array]
 
-_MORE: dict[Dtype, type[np.generic]] = {"bfloat16": ml_dtypes.bfloat16, "float8_e4m3fn": ml_dtypes.float8_e4m3fn}
+_MORE: dict[Dtype, type[np.generic]] = {
+    "bfloat16": ml_dtypes.bfloat16,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8_e5m2": ml_dtypes.float8_e5m2,
+}
 
 
 def numpy_dtype(dtype: Dtype) -> np.dtype[np.generic]:

@@ -45,8 +45,14 @@ WRONG = Errors(math.inf, math.inf)
 
 
 def untouched(dtype: Dtype) -> float:
-    """What outputs of a format hold before a launch: ``UNTOUCHED``, or what is like it in that format."""
-    return _UNTOUCHED_HALF if dtype == "float16" else float(numpy_dtype(dtype).type(UNTOUCHED))
+    """What outputs of a format hold before a launch: ``UNTOUCHED``, or what is like it in that format.
+
+    Words of integers are never the least one.
+    """
+    kind = numpy_dtype(dtype)
+    if np.issubdtype(kind, np.integer):
+        return float(np.iinfo(kind.name).min)
+    return _UNTOUCHED_HALF if dtype == "float16" else float(kind.type(UNTOUCHED))
 
 
 def untouched_outputs(kernel: Kernel, shape: Mapping[str, int]) -> Arrays:

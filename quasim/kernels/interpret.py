@@ -23,6 +23,7 @@ from quasim.kernels.ir import (
     Affine,
     Axis,
     Const,
+    Dim,
     Dot,
     Extent,
     Kernel,
@@ -63,6 +64,7 @@ _OPS: dict[MapOp, Callable[..., Array]] = {
     "max": np.maximum,
     "exp": np.exp,
     "sqrt": np.sqrt,
+    "round": np.rint,
     "cast": np.positive,
     "promote": np.positive,
     "exponent": lambda x: exponents(x).astype(np.float32),
@@ -79,7 +81,7 @@ def interpret(kernel: Kernel, inputs: Arrays, shape: Mapping[str, int], tiles: M
         inputs: arrays by tensor name.
         shape: extents by dimension name; not held against the kernel's domain, so that its bounds can be tried too.
         tiles: tile sizes by axis name; an axis that is not named is one tile, exactly as long as its extent. A whole
-            axis is padded to a multiple of its tile.
+            axis is padded to a multiple of its tile; one that says how long its tiles are keeps to that.
 
     Raises:
         SpaceError: a tile is not positive, or names no axis of the kernel.
@@ -128,7 +130,7 @@ class _Launch:
     def size(self, axis: Axis) -> int:
         """Lanes of a tile, dead ones included."""
         extent = self.extent(axis)
-        tile = self.tiles.get(axis.name, extent)
+        tile = axis.block or self.tiles.get(axis.name, extent)
         return -(-extent // tile) * tile if axis.whole else tile
 
     def starts(self, axis: Axis) -> range:
@@ -171,6 +173,8 @@ class _Instance:
     def __init__(self, launch: _Launch, start: dict[Axis, int]) -> None:
         self.launch = launch
         self.start = start
+        self.turns: dict[Axis, range] = {}
+        """Starts of the tiles that one run of a loop's body takes."""
         self.vars: dict[Var, _Tile] = {}
 
     def run(self, body: tuple[Statement, ...]) -> None:
@@ -183,10 +187,14 @@ class _Instance:
                 self._loop(statement)
 
     def _loop(self, loop: Loop) -> None:
-        for start in self.launch.starts(loop.axis):
-            self.start[loop.axis] = start
+        turn = self.turns.get(loop.axis)
+        starts = self.launch.starts(loop.axis) if turn is None else turn
+        for first in range(0, len(starts), loop.tiles):
+            self.turns[loop.axis] = starts[first : first + loop.tiles]
+            self.start[loop.axis] = starts[first]
             self.run(loop.body)
-        del self.start[loop.axis]
+        if turn is None:
+            del self.start[loop.axis], self.turns[loop.axis]
 
     def _full(self, over: tuple[Axis, ...], value: _Tile) -> _Tile:
         """The value repeated along the axes over which it does not vary."""
@@ -196,7 +204,7 @@ class _Instance:
     def _kill(self, over: tuple[Axis, ...], data: Array) -> Array:
         """Fill the dead lanes with NaN, in place."""
         for dimension, axis in enumerate(over):
-            np.moveaxis(data, dimension, 0)[self._live(axis) :] = np.nan
+            np.moveaxis(data, dimension, 0)[self._live(axis) :] = _dead(data.dtype)
         return data
 
     def _live(self, axis: Axis) -> int:
@@ -237,17 +245,20 @@ class _Instance:
         """The first position of a tile along a dimension, and how many it touches."""
         if at.axis is None:
             return at.offset, 1
+        if at.by_block:
+            return self._start(at.axis) // at.axis.block + at.offset, 1
         lanes = self._live(at.axis) if at.axis in guard else self.launch.size(at.axis)
         return self._start(at.axis) + at.offset, lanes
 
     def _tile_shape(self, index: tuple[Affine, ...]) -> list[int]:
         """Lanes of a whole tile along each dimension of a tensor."""
-        return [1 if at.axis is None else self.launch.size(at.axis) for at in index]
+        return [1 if at.lanes is None else self.launch.size(at.lanes) for at in index]
 
     def _load(self, load: Load) -> _Tile:
         over = _over(load.index)
         touched = self._touched(load.tensor, load.index, load.guard)
-        data = np.full(self._tile_shape(load.index), np.nan, numpy_dtype(load.tensor.dtype))
+        dtype = numpy_dtype(load.tensor.dtype)
+        data = np.full(self._tile_shape(load.index), _dead(dtype), dtype)
         data[tuple(slice(len(r)) for r in touched)] = self.launch.memory[load.tensor.name][np.ix_(*touched)]
         return _Tile(over, self._kill(over, data.reshape([self.launch.size(axis) for axis in over])))
 
@@ -274,7 +285,12 @@ class _Instance:
     def _dot(self, value: Dot) -> _Tile:
         acc, live = self.vars[value.acc], self._live(value.over)
         order = (*acc.axes, value.over)
-        a, b = (self._value(x).over(order)[..., :live].astype(np.float32) for x in (value.a, value.b))
+        a, b = (self._value(x).over(order)[..., :live] for x in (value.a, value.b))
+        if a.dtype == np.float64:
+            return _Tile(acc.axes, acc.data + np.einsum("...k,...k->...", a, b))
+        if a.dtype == np.int8:
+            return _Tile(acc.axes, acc.data + np.einsum("...k,...k->...", a.astype(np.int32), b.astype(np.int32)))
+        a, b = a.astype(np.float32), b.astype(np.float32)
         if value.precision == "tf32":  # the sums of words are as good as exact
             a, b = _tf32(a), _tf32(b)
         return _Tile(acc.axes, acc.data.astype(np.float32) + np.einsum("...k,...k->...", a, b))
@@ -282,12 +298,17 @@ class _Instance:
 
 def _over(index: tuple[Affine, ...]) -> tuple[Axis, ...]:
     """The axes that an access varies over."""
-    return tuple(at.axis for at in index if at.axis is not None)
+    return tuple(at.lanes for at in index if at.lanes is not None)
+
+
+def _dead(dtype: np.dtype[np.generic]) -> float:
+    """What dead lanes hold: NaN, or the least integer."""
+    return float(np.iinfo(dtype.name).min) if np.issubdtype(dtype, np.integer) else np.nan
 
 
 def _dimension(tensor: Tensor, number: int) -> str:
     dim = tensor.shape[number]
-    return f"position {number}" if isinstance(dim, int) else dim.name
+    return dim.name if isinstance(dim, Dim) else f"position {number}"
 
 
 def _tf32(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -16,10 +16,10 @@ from typing import Literal
 from quasim.errors import ShapeError
 
 MapOp = Literal[
-    "add", "sub", "mul", "div", "neg", "max", "exp", "sqrt", "cast", "promote", "exponent", "scale", "below"
+    "add", "sub", "mul", "div", "neg", "max", "exp", "sqrt", "round", "cast", "promote", "exponent", "scale", "below"
 ]
 ReduceOp = Literal["sum", "max"]
-Dtype = Literal["float32", "float64", "float16", "bfloat16", "float8_e4m3fn"]
+Dtype = Literal["float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int8", "int32"]
 Precision = Literal["float32", "tf32", "tf32x3", "bf16x6"]
 
 
@@ -55,20 +55,45 @@ class Axis:
 
     Attributes:
         whole: an instance holds the whole extent at once (a row that is reduced) instead of a tile of it.
+        block: steps of every tile but the last, where what is computed depends on them (they share a scale); 0: any.
     """
 
     name: str
     dim: Dim
     trim: int = 0
     whole: bool = False
+    block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How many blocks of ``size`` steps cover a dimension: an extent that is no size of the launch."""
+
+    dim: Dim
+    size: int
+
+    def of(self, extent: int) -> int:
+        """Their number, at an extent of the dimension."""
+        return -(-extent // self.size)
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """``axis + offset``: the position along one tensor dimension; without an axis the constant ``offset``."""
+    """``axis + offset``: the position along one tensor dimension; without an axis the constant ``offset``.
+
+    Attributes:
+        by_block: the position is the number of the axis' tile instead, the same for all of its steps; of an axis that
+            says how long its tiles are.
+    """
 
     axis: Axis | None
     offset: int = 0
+    by_block: bool = False
+
+    @property
+    def lanes(self) -> Axis | None:
+        """The axis along which an access varies within a tile."""
+        return None if self.by_block else self.axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +107,7 @@ class Tensor:
     """
 
     name: str
-    shape: tuple[Dim | int, ...]
+    shape: tuple[Dim | Blocks | int, ...]
     dtype: Dtype
     role: Role
     cover: tuple[tuple[int, int], ...] | None = None
@@ -90,14 +115,21 @@ class Tensor:
 
 def extents(tensor: Tensor, shape: Mapping[str, int]) -> tuple[int, ...]:
     """Sizes of a tensor at a launch, from the launch's extents by dimension name."""
-    return tuple(dim if isinstance(dim, int) else shape[dim.name] for dim in tensor.shape)
+    return tuple(_extent(dim, shape) for dim in tensor.shape)
+
+
+def _extent(dim: Dim | Blocks | int, shape: Mapping[str, int]) -> int:
+    if isinstance(dim, Blocks):
+        return dim.of(shape[dim.dim.name])
+    return dim if isinstance(dim, int) else shape[dim.name]
 
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """A number, broadcast to whatever tile needs it."""
+    """A number, broadcast to whatever tile needs it; a tile that is filled with it has its format."""
 
     value: float
+    dtype: Dtype = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +160,11 @@ class Load:
 class Map:
     """An elementwise operation.
 
-    ``cast`` changes the format only. ``promote`` changes nothing: what it is applied to is added outside of the units
-    for products, whose own sums are cut off instead of rounded. ``exponent(x)`` is ⌊log₂|x|⌋, −150 of zero and 128 of
-    infinities and NaN; ``scale(x, t)`` is x·2^t for whole numbers t, which are held within ±252; ``below(x, y)`` is 1
-    where x < y, and 0 elsewhere.
+    ``cast`` changes the format only; to integers it takes whole numbers that they hold. ``promote`` changes nothing:
+    what it is applied to is added outside of the units for products, whose own sums are cut off instead of rounded.
+    ``round(x)`` is the nearest whole number, ties to even, for magnitudes below 2^22. ``exponent(x)`` is ⌊log₂|x|⌋,
+    −150 of zero and 128 of infinities and NaN; ``scale(x, t)`` is x·2^t for whole numbers t, which are held within
+    ±252; ``below(x, y)`` is 1 where x < y, and 0 elsewhere.
     """
 
     op: MapOp
@@ -152,10 +185,13 @@ class Reduce:
 class Dot:
     """``acc + Σ_over a·b`` over the live lanes of one tile of ``over``, in ascending order, in float32.
 
+    Operands of float64 are multiplied and summed in float64, into a sum of that format; int8 is summed in int32,
+    exactly.
+
     Attributes:
-        precision: of the operands: ``float32`` takes them exactly (16-bit formats lose nothing), ``tf32`` rounds each
+        precision: of other operands: ``float32`` takes them exactly (16-bit formats lose nothing), ``tf32`` rounds each
             to 10 bits of mantissa first, ties to even; ``tf32x3`` and ``bf16x6`` add up that many products of words
-            in these formats, which takes float32 operands nearly exactly. The result is float32 in all cases.
+            in these formats, which takes float32 operands nearly exactly. The result is float32.
     """
 
     a: Value
@@ -188,10 +224,15 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Run ``body`` for every tile of an axis, in ascending order."""
+    """Run ``body`` for every tile of an axis, in ascending order.
+
+    Attributes:
+        tiles: that one run of the body takes; a loop within, over the same axis, goes through them one by one.
+    """
 
     axis: Axis
     body: tuple[Statement, ...]
+    tiles: int = 1
 
 
 Statement = Set | Store | Loop

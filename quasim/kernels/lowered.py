@@ -17,7 +17,7 @@ from typing import Literal
 
 from quasim.errors import SpaceError
 from quasim.kernels.index import Index, Num, Sym, extent_name
-from quasim.kernels.ir import Axis, Dim, Kernel, MapOp
+from quasim.kernels.ir import Axis, Blocks, Dim, Kernel, MapOp
 from quasim.trial import Genome
 
 
@@ -321,8 +321,10 @@ class Lowered:
         return {**tensors, **{b.name: b.shape for b in self.buffers}}
 
 
-def size(dim: Dim | int) -> Index:
+def size(dim: Dim | Blocks | int) -> Index:
     """The extent of a tensor's dimension as an expression."""
+    if isinstance(dim, Blocks):
+        return (size(dim.dim) + (dim.size - 1)) // dim.size
     return Num(dim) if isinstance(dim, int) else Sym(extent_name(dim.name))
 
 

@@ -11,14 +11,15 @@ from quasim.errors import ShapeError
 
 
 class Size(msgspec.Struct, frozen=True):
-    """``factor`` times the product of the named dimensions' extents."""
+    """``factor`` times the product of the named dimensions' extents, in units of ``per``, rounded up."""
 
     dims: tuple[str, ...] = ()
     factor: int = 1
+    per: int = 1
 
     def of(self, extents: Mapping[str, int]) -> int:
         """Its value at a shape."""
-        return self.factor * math.prod(extents[name] for name in self.dims)
+        return -(-self.factor * math.prod(extents[name] for name in self.dims) // self.per)
 
 
 class Tiles(msgspec.Struct, frozen=True):

@@ -88,7 +88,25 @@ def words_for(name: str, rows: Dim, along: Dim, plan: Plan) -> Words:
     return Words(words, Rows(*each))
 
 
-def split_kernel(name: str, x: Tensor, rows: Dim, along: Dim, plan: Plan) -> Kernel:
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Powers of two by which an operand is scaled along the sum beforehand.
+
+    Attributes:
+        exponents: (along,) float32.
+        inverse: whether they are negated for this operand.
+    """
+
+    exponents: Tensor
+    inverse: bool
+
+    def at(self, c: Axis) -> Value:
+        """The exponents along an axis."""
+        load = Load(replace(self.exponents, role=Role.INPUT), (Affine(c),), guard=(c,))
+        return Map("neg", (load,)) if self.inverse else load
+
+
+def split_kernel(name: str, x: Tensor, rows: Dim, along: Dim, plan: Plan, balance: Balance | None = None) -> Kernel:
     """The pass over ``x``, which is (rows, along), or (along, rows) where its last dimension is that of the rows.
 
     Words always come out with ``along`` last, as a product takes them.
@@ -100,28 +118,66 @@ def split_kernel(name: str, x: Tensor, rows: Dim, along: Dim, plan: Plan) -> Ker
     scaled: tuple[Statement, ...] = (Set(Var("scaled", (r, c)), value),)
     counts: tuple[Statement, ...] = ()
     if found.rows is not None:
-        scaled, counts = _scale(value, r, c, plan), _counts(found.rows, r, c, plan)
+        scaled = _scale(value, r, c, plan) if balance is None else _balanced(value, r, c, plan, balance)
+        counts = _counts(found.rows, r, c, plan, balance)
     body: tuple[Statement, ...] = (*scaled, *counts, *_words(found, r, c, plan))
-    return Kernel(name, tuple(dict.fromkeys((rows, along))), (x, *found.tensors), grid=(r,), body=body)
+    given = () if balance is None else (replace(balance.exponents, role=Role.INPUT),)
+    return Kernel(name, tuple(dict.fromkeys((rows, along))), (x, *found.tensors, *given), grid=(r,), body=body)
 
 
 def _scale(value: Load, r: Axis, c: Axis, plan: Plan) -> tuple[Statement, ...]:
     """Rows with their largest magnitude in [2^top, 2^(top + 1)); rows of zeros stay as they are."""
-    x, size, top, scale, scaled = (
-        Var("x", (r, c)),
-        Var("size", (r, c)),
-        Var("top", (r,)),
-        Var("scale_of", (r,)),
-        Var("scaled", (r, c)),
-    )
-    shift = Map("sub", (Const(float(plan.format.top)), top))
+    x, top, scale, scaled = Var("x", (r, c)), Var("top", (r,)), Var("scale_of", (r,)), Var("scaled", (r, c))
     return (
         Set(x, value),
-        Set(size, Map("max", (x, Map("neg", (x,))))),
-        Set(top, Map("exponent", (Reduce("max", size, over=c),))),
-        Set(scale, Map("mul", (shift, _is(Const(float(words_of.ZERO)), top)))),
+        Set(top, Map("exponent", (Reduce("max", _size(x), over=c),))),
+        Set(Var("anything", (r,)), _is(Const(float(words_of.ZERO)), top)),
+        Set(scale, Map("mul", (_shift(top, plan), Var("anything", (r,))))),
         Set(scaled, Map("scale", (x, scale))),
     )
+
+
+def _balanced(value: Load, r: Axis, c: Axis, plan: Plan, balance: Balance) -> tuple[Statement, ...]:
+    """The same of rows whose elements are scaled along the sum first, by their exponents alone: no product of both
+    powers is formed before it is known to fit."""
+    x, raised, along = Var("x", (r, c)), Var("raised", (r, c)), Var("along", (c,))
+    top, found, scale = Var("top", (r,)), Var("found", (r,)), Var("scale_of", (r,))
+    # Zeros are below everything else, however it is scaled.
+    there = _is(Const(float(words_of.ZERO)), Map("exponent", (x,)))
+    lifted = Map("sub", (Map("add", (Map("exponent", (x,)), along)), Const(float(words_of.NOTHING))))
+    return (
+        Set(x, value),
+        Set(along, balance.at(c)),
+        Set(top, Map("exponent", (Reduce("max", _size(x), over=c),))),
+        Set(raised, Map("add", (Map("mul", (lifted, there)), Const(float(words_of.NOTHING))))),
+        Set(found, Reduce("max", raised, over=c)),
+        Set(Var("anything", (r,)), _is(Const(float(words_of.NOTHING)), found)),
+        Set(scale, Map("mul", (_shift(found, plan), Var("anything", (r,))))),
+        Set(Var("scaled", (r, c)), Map("scale", (x, Map("add", (scale, along))))),
+    )
+
+
+def _below(exponent: int, r: Axis, c: Axis, balance: Balance | None) -> Value:
+    """Whether an element is below a power of two, once it is scaled; from what it was, not to hold it twice."""
+    scale = Var("scale_of", (r,))
+    if balance is not None:
+        return _is(Var("raised", (r, c)), Map("sub", (Const(float(exponent)), scale)))
+    return _is(Map("scale", (_size(Var("x", (r, c))), scale)), Const(2.0**exponent))
+
+
+def _there(r: Axis, c: Axis, balance: Balance | None) -> Value:
+    """Whether an element is not zero."""
+    if balance is not None:
+        return _is(Const(float(words_of.NOTHING)), Var("raised", (r, c)))
+    return _is(Const(0.0), _size(Var("x", (r, c))))
+
+
+def _shift(top: Var, plan: Plan) -> Value:
+    return Map("sub", (Const(float(plan.format.top)), top))
+
+
+def _size(x: Value) -> Value:
+    return Map("max", (x, Map("neg", (x,))))
 
 
 def _words(found: Words, r: Axis, c: Axis, plan: Plan) -> tuple[Statement, ...]:
@@ -136,17 +192,16 @@ def _words(found: Words, r: Axis, c: Axis, plan: Plan) -> tuple[Statement, ...]:
     return tuple(statements)
 
 
-def _counts(found: Rows, r: Axis, c: Axis, plan: Plan) -> tuple[Statement, ...]:
+def _counts(found: Rows, r: Axis, c: Axis, plan: Plan, balance: Balance | None) -> tuple[Statement, ...]:
     """With s small elements and l large ones of k: uneven where 2(l − s) < k, which is k < 2(s + those not large)."""
-    size, top, few, many = Var("size", (r, c)), Var("top", (r,)), Var("few", (r,)), Var("many", (r,))
-    magnitude = Map("scale", (size, Var("scale_of", (r,))))
-    small = Map("mul", (_is(magnitude, Const(2.0**plan.small)), _is(Const(0.0), size)))
+    top, few, many = Var("top", (r,)), Var("few", (r,)), Var("many", (r,))
+    small = Map("mul", (_below(plan.small, r, c, balance), _there(r, c, balance)))
     endless = _is(Const(words_of.NOT_FINITE - 0.5), top)
     twice = Map("mul", (Const(2.0), Map("add", (few, many))))
-    uneven = Map("mul", (_is(Extent(c), twice), _is(Const(float(words_of.ZERO)), top)))
+    uneven = Map("mul", (_is(Extent(c), twice), Var("anything", (r,))))
     return (
         Set(few, Reduce("sum", small, over=c)),
-        Set(many, Reduce("sum", _is(magnitude, Const(2.0**plan.large)), over=c)),
+        Set(many, Reduce("sum", _below(plan.large, r, c, balance), over=c)),
         Store(found.scale, (Affine(r),), Var("scale_of", (r,)), guard=(r,)),
         Store(found.uneven, (Affine(r),), Map("max", (uneven, endless)), guard=(r,)),
         Store(found.small, (Affine(r),), Map("max", (_is(Const(0.0), few), endless)), guard=(r,)),

@@ -26,6 +26,10 @@ PID, PROGRAMS = "pid", "programs"
 """Symbols of every program: the number of this block, and how many blocks there are."""
 
 
+Hint = Literal["", "evict_first", "evict_last"]
+"""What caches should do with what is moved: as they like, let it go first (nobody reads it again), or keep it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lanes:
     """A direction of a tile, ``size`` lanes long; a power of two."""
@@ -107,14 +111,14 @@ class Fetch:
     """Read a tile by addresses; 0 in the lanes that ``live`` switches off.
 
     Attributes:
-        once: a hint that nobody reads these elements again.
+        hint: what caches should do with these elements.
     """
 
     tensor: Tensor
     offset: tuple[Term, ...]
     live: tuple[Live, ...]
     shape: Shape
-    once: bool = False
+    hint: Hint = ""
 
     @property
     def dtype(self) -> Dtype:
@@ -213,7 +217,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """``acc + a·b`` of two matrices; the sum is float32."""
+    """``acc + a·b`` of two matrices; the sum is float32, or float64 as both of them are."""
 
     a: Tile
     b: Tile
@@ -316,7 +320,7 @@ class Put:
     live: tuple[Live, ...]
     value: Tile
     shape: Shape
-    once: bool = False
+    hint: Hint = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,18 @@ from quasim.precision.budget import Budget, Measured
 from quasim.precision.check import ProductErrors, product_errors, sample_rows, sampled_error
 from quasim.precision.choice import Choice, choose
 from quasim.precision.classes import CLASSES, DataClass, draw
-from quasim.precision.emulate import emulate
+from quasim.precision.emulate import answered, emulate
 from quasim.precision.formats import FORMATS, Format, format_named
 from quasim.precision.guard import Flag, Verdict, examine, verdict
 from quasim.precision.manager import Manager, PrecisionMap, Switch
-from quasim.precision.plan import PLANS, SAFE, SAFE_IN_RANGE, Plan, plan_named
+from quasim.precision.plan import PLANS, SAFE, Plan, plan_named
+from quasim.precision.probe import Refusal, probed_error, refusal
 
 __all__ = [
     "CLASSES",
     "FORMATS",
     "PLANS",
     "SAFE",
-    "SAFE_IN_RANGE",
     "Budget",
     "Choice",
     "DataClass",
@@ -26,15 +26,19 @@ __all__ = [
     "Plan",
     "PrecisionMap",
     "ProductErrors",
+    "Refusal",
     "Switch",
     "Verdict",
+    "answered",
     "choose",
     "draw",
     "emulate",
     "examine",
     "format_named",
     "plan_named",
+    "probed_error",
     "product_errors",
+    "refusal",
     "sample_rows",
     "sampled_error",
     "verdict",

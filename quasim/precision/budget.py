@@ -10,6 +10,7 @@ from quasim.errors import ConfigError
 from quasim.precision.check import ProductErrors
 from quasim.precision.classes import CLASSES, data_class
 from quasim.precision.plan import plan_named
+from quasim.precision.probe import Refusal
 
 DEFAULT_BUDGET = 1e-5
 """Relative Frobenius error of one kernel's output; ten times what float32 itself shows at K = 4096."""
@@ -42,7 +43,7 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One plan on one data class, everything included: splitting, guard, and the safe plan where it was taken.
+    """One plan on one data class, everything included: splitting, checks, and the safe plan where it was taken.
 
     Attributes:
         plan: name of the plan.
@@ -50,7 +51,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         frobenius: relative Frobenius error of what was returned, against float64; None: not finite.
         componentwise: its largest error relative to |A||B|; None: not finite.
         time_ns: median time of the whole product.
-        refused: whether the guard let the safe plan answer.
+        refused: which check let the safe plan answer; empty: none.
 
     Raises:
         ConfigError: a negative error or a time that is not positive.
@@ -62,7 +63,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frobenius: float | None
     componentwise: float | None
     time_ns: float
-    refused: bool = False
+    refused: Refusal = ""
 
     def __post_init__(self) -> None:
         plan_named(self.plan)

@@ -2,6 +2,7 @@
 
 A guard proves what range can do; a sample sees whatever happens, but only where it looks. Rows are drawn anew for each
 check, so that an error that lasts is met sooner or later. One row of a 4096^3 product costs a 4096th of its operations.
+Plans of words are looked at after every product besides (``quasim.precision.probe``), from one direction.
 """
 
 from __future__ import annotations

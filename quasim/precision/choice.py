@@ -35,9 +35,9 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def choose(budget: Budget, measured: Iterable[Measured]) -> Choice:
     """The ladder of plans for a budget.
 
-    A plan fits a class when its Frobenius error is within the budget, or, where no measured plan's is, when by neither
-    norm it is further off than ``SAFE``: ill-conditioned data are no plan's fault. A plan's price is its mean time over
-    the declared classes. A rung is safer than the one before when its worst error over them is smaller.
+    A plan fits when its Frobenius error is within the budget on each class; ``SAFE`` is what is left where none does. A
+    plan's price is its mean time over the declared classes. A rung is safer than the one before when its worst error
+    over them is smaller.
 
     Raises:
         DataError: ``SAFE`` was not measured on every class, or a pair was measured twice.
@@ -69,18 +69,12 @@ def _table(budget: Budget, measured: Iterable[Measured]) -> _Table:
 
 def _misfit(budget: Budget, plan: str, table: _Table) -> str:
     for name in budget.classes:
-        one, safe = table[plan].get(name), table[SAFE][name].errors
+        one = table[plan].get(name)
         if one is None:
             return f"not measured on {name}"
-        error = one.errors
-        as_good = error.frobenius <= safe.frobenius and error.componentwise <= safe.componentwise
-        if error.frobenius > budget.frobenius and not (as_good and _out_of_reach(budget, name, table)):
-            return f"off by {error.frobenius:.3g} on {name}"
+        if one.errors.frobenius > budget.frobenius:
+            return f"off by {one.errors.frobenius:.3g} on {name}"
     return ""
-
-
-def _out_of_reach(budget: Budget, name: str, table: _Table) -> bool:
-    return all(rows[name].errors.frobenius > budget.frobenius for rows in table.values() if name in rows)
 
 
 def _price(rows: dict[str, Measured]) -> float:

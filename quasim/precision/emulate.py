@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from quasim.errors import ShapeError
 from quasim.precision.formats import Floats, Format
+from quasim.precision.guard import examine
 from quasim.precision.plan import Plan
+from quasim.precision.probe import Refusal, holds
 from quasim.precision.split import Exponents, balance, by_element, scale_exponents, scaled, unscaled, words
 
 Doubles = npt.NDArray[np.float64]
@@ -39,6 +41,8 @@ def emulate(a: Floats, b: Floats, plan: Plan) -> Floats:
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ShapeError(f"no product of {a.shape} and {b.shape}", "give A (M, K) and B (K, N)")
+    if plan.boundary == "fp64":
+        return in_float64(a, b)
     rows, columns = a, np.ascontiguousarray(b.T)
     if plan.dot == "ieee":
         return sequential(rows, columns)
@@ -53,6 +57,26 @@ def emulate(a: Floats, b: Floats, plan: Plan) -> Floats:
             partial = unscaled(partial, scale_a[:, block], scale_b[:, block])
         total = total + partial
     return total if plan.block else unscaled(total, scale_a[:, 0], scale_b[:, 0])
+
+
+def answered(a: Floats, b: Floats, plan: Plan) -> tuple[Floats, Refusal]:
+    """What is returned for A (M, K) times B (K, N), guard and verification included, and which of them refused.
+
+    Raises:
+        ShapeError: the inner dimensions differ.
+    """
+    if plan.guarded and not examine(a, np.ascontiguousarray(b.T), plan).safe:
+        return in_float64(a, b), "guard"
+    c = emulate(a, b, plan)
+    if plan.verified and not holds(a, b, c, plan.verified):
+        return in_float64(a, b), "verification"
+    return c, ""
+
+
+def in_float64(a: Floats, b: Floats) -> Floats:
+    """A (M, K) times B (K, N) in float64, rounded once."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
 
 
 def sequential(rows: Floats, columns: Floats) -> Floats:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from quasim.errors import UnknownNameError
 
-FormatName = Literal["fp32", "tf32", "bf16", "fp16", "e4m3", "e5m2", "int8", "int4"]
+FormatName = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "e4m3", "e5m2", "int8", "int4"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -86,6 +86,7 @@ def _tf32(x: Floats) -> Floats:
 
 
 _ROUND: dict[FormatName, Callable[[Floats], Floats]] = {
+    "fp64": lambda x: x,
     "fp32": lambda x: x,
     "tf32": _tf32,
     "bf16": _through(ml_dtypes.bfloat16),
@@ -96,6 +97,7 @@ _ROUND: dict[FormatName, Callable[[Floats], Floats]] = {
     "int4": _saturated(7),
 }
 
+_FP64_MAX = float(np.finfo(np.float64).max)
 _FP32_MAX = float(np.finfo(np.float32).max)
 _TF32_MAX = 2.0**127 * (2 - 2.0**-10)
 _BF16_MAX = 2.0**127 * (2 - 2.0**-7)
@@ -103,6 +105,7 @@ _BF16_MAX = 2.0**127 * (2 - 2.0**-7)
 FORMATS: dict[FormatName, Format] = {
     f.name: f
     for f in (
+        Format("fp64", 64, 52, 1023, _FP64_MAX, -1022, -1074, "fp64"),
         Format("fp32", 32, 23, 127, _FP32_MAX, -126, -149, "fp32"),
         Format("tf32", 32, 10, 126, _TF32_MAX, -126, -136, "tf32"),
         Format("bf16", 16, 7, 126, _BF16_MAX, -126, -133, "bf16"),

@@ -21,15 +21,11 @@ No element has to be looked at in pairs, no structure along K is assumed, and no
 holds the bound is certain. A row of zeros is exact. Where no operand has any small element, E is zero whatever the
 counts. So the pass sets three bits, and the product is refused by them:
 
-- ``NOT_FINITE``: an infinity or NaN in any input, which words cannot carry (inf - inf): the safe plan answers as IEEE
-  does.
+- ``NOT_FINITE``: an infinity or NaN in any input, which words cannot carry (inf - inf).
 - ``UNEVEN``: a row with 2 * (L - n) < K that is not all zeros.
 - ``SMALL``: an element of either operand below 2^small, not zero.
 
-and a fourth, ``EXTREME``: an input of 2^127 or more, or below 2^-110 and not zero, which says what answers instead.
-Without it a refused product runs with ``bf16x6``, which is quicker than IEEE float32 and sums better; three bf16 words
-keep all of float32 from 2^-110 (below, the third would be lost) up to 2^127 (above, the first may round to infinity).
-With it, or with ``NOT_FINITE``, the IEEE plan runs.
+A refused product is answered by the safe plan, which is right for all inputs.
 
 The rule is sufficient, not necessary: data spread over 2^+-20 element by element are refused, although words would do,
 because nothing cheap tells them from opposed scalings that balancing cannot undo.
@@ -44,7 +40,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quasim.precision.formats import Floats
-from quasim.precision.plan import SAFE, SAFE_IN_RANGE, Plan
+from quasim.precision.plan import Plan
 from quasim.precision.split import (
     NOT_FINITE,
     Exponents,
@@ -66,21 +62,18 @@ class Flag(IntFlag):
     NOT_FINITE = 1
     UNEVEN = 2
     SMALL = 4
-    EXTREME = 8
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """The guard's answer for one product.
 
     Attributes:
-        safe: whether the plan's result may be returned.
-        reason: why not; empty where it is.
-        instead: name of the plan that answers instead; empty where none has to.
+        safe: whether the plan may run.
+        reason: why not; empty where it may.
     """
 
     safe: bool
     reason: str = ""
-    instead: str = ""
 
 
 _NOT_FINITE_REASON = "an input is infinite or NaN"
@@ -92,9 +85,9 @@ _RANGE_REASON = (
 def verdict(flag: int) -> Verdict:
     """What the flag means: refuse where (flag & 1) or (flag & 6) == 6."""
     if flag & Flag.NOT_FINITE:
-        return Verdict(False, _NOT_FINITE_REASON, SAFE)
+        return Verdict(False, _NOT_FINITE_REASON)
     if (flag & (Flag.UNEVEN | Flag.SMALL)) == (Flag.UNEVEN | Flag.SMALL):
-        return Verdict(False, _RANGE_REASON, SAFE if flag & Flag.EXTREME else SAFE_IN_RANGE)
+        return Verdict(False, _RANGE_REASON)
     return Verdict(True)
 
 
@@ -113,8 +106,7 @@ def flag_rows(x: Floats, plan: Plan, along: Exponents | None = None) -> Flag:
     magnitude = np.abs(scaled(x, shift.astype(np.int32)))
     small = (x != 0) & (magnitude < np.float32(2.0**plan.small))
     large = magnitude >= np.float32(2.0**plan.large)
-    extreme = (found == 127) | ((x != 0) & (found < -110))
-    marks = {Flag.SMALL: small, Flag.UNEVEN: _uneven(x, small, large, plan), Flag.EXTREME: extreme}
+    marks = {Flag.SMALL: small, Flag.UNEVEN: _uneven(x, small, large, plan)}
     return Flag(sum(bit for bit, mark in marks.items() if mark.any()))
 
 

@@ -111,7 +111,10 @@ class Manager:
         return self._choice.ladder[self._rung]
 
     def handle_check(self, error: float) -> list[Switch]:
-        """Take the result of a sampled check of the current plan; NaN and infinity exceed every budget."""
+        """Take the error of a product by the current plan, of a sample of its rows (``check``) or of all (``probe``).
+
+        NaN and infinity exceed every budget.
+        """
         self._checks += 1
         if error <= self._budget.frobenius:
             return self._within()

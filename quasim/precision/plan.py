@@ -43,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         outer: format of inputs and output in memory.
         inner: format of the words.
         boundary: format in which partial sums are added outside the tensor core; ``int32`` sums of int8 are exact and
-            become fp32 when they are scaled back.
+            become fp32 when they are scaled back; fp64 sums are rounded once, at the end.
         words: that an operand is split into, 1 to 3.
         shift: word w is stored times 2^(shift*w); 0 lets all products share one accumulator, 11 keeps fp16 remainders
             out of the subnormals.
@@ -54,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         promote: k-blocks between promotions of the tensor core's sum to ``boundary``; 0: once, at the end.
         dot: the precision that Triton's own ``tl.dot`` is asked for, which then splits in registers; empty: the plan's
             words are made by a split pass, or the inputs are converted as they are.
+        verified: the relative Frobenius error beyond which a finished product is refused (``quasim.precision.probe``);
+            0: it is not looked at.
 
     Raises:
         ConfigError: a combination that means nothing.
@@ -62,7 +64,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     name: str
     outer: FormatName = "fp32"
     inner: FormatName
-    boundary: Literal["fp32"] = "fp32"
+    boundary: Literal["fp32", "fp64"] = "fp32"
     words: int = 1
     shift: int = 0
     pairs: tuple[Pair, ...] = ((0, 0),)
@@ -70,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     block: int = 0
     promote: int = 0
     dot: Literal["", "ieee", "tf32", "tf32x3", "bf16x6"] = ""
+    verified: float = 0.0
 
     def __post_init__(self) -> None:
         words = set(product(range(self.words), repeat=2))
@@ -86,7 +89,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "order pairs smallest first",
         )
         _demand(
-            min(self.shift, self.block, self.promote) >= 0,
+            min(self.shift, self.block, self.promote, self.verified) >= 0,
             f"plan {self.name!r} has a negative number",
             "give 0 or more",
         )
@@ -109,6 +112,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def scaled(self) -> bool:
         """Whether a pass over the inputs must find scales."""
         return self.scaling != "none"
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a guard looks at the inputs beforehand; words that are quantised err on every element anyway."""
+        return self.scaled and not self.block and not self.format.integer
 
     @property
     def unit(self) -> int:
@@ -146,22 +154,58 @@ def _demand(holds: bool, what: str, do: str) -> None:
         raise ConfigError(what, do)
 
 
+_AIM = 1e-6
+"""Relative Frobenius error that two words promise on whatever data, as float32 itself shows at K = 4096."""
+
+_VERIFIED = _AIM / 2
+"""Above the 4e-7 at most that two words show on benign data, cut sums of one sign included. Half of the aim is left
+for the spread of the estimate: over errors of full rank it is sqrt(1/2N) of it, a hundredth at N = 4096."""
+
 _TWO: tuple[Pair, ...] = ((1, 0), (0, 1), (0, 0))
 _THREE: tuple[Pair, ...] = ((2, 0), (1, 1), (0, 2), *_TWO)
 
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
+        Plan(name="fp64", inner="fp64", boundary="fp64"),
         Plan(name="fp32", inner="fp32", dot="ieee"),
         Plan(name="bf16x6", inner="bf16", words=3, pairs=_THREE, promote=1, dot="bf16x6"),
         Plan(name="tf32x3", inner="tf32", words=2, pairs=_TWO, promote=1, dot="tf32x3"),
-        Plan(name="fp16x2k", inner="fp16", words=2, shift=11, pairs=_TWO, scaling="row_col_k", promote=1),
-        Plan(name="fp16x2", inner="fp16", words=2, shift=11, pairs=_TWO, scaling="row_col", promote=1),
-        Plan(name="fp16x2f", inner="fp16", words=2, shift=0, pairs=_TWO, scaling="row_col", promote=1),
+        Plan(
+            name="fp16x2k",
+            inner="fp16",
+            words=2,
+            shift=11,
+            pairs=_TWO,
+            scaling="row_col_k",
+            promote=1,
+            verified=_VERIFIED,
+        ),
+        Plan(
+            name="fp16x2",
+            inner="fp16",
+            words=2,
+            shift=11,
+            pairs=_TWO,
+            scaling="row_col",
+            promote=1,
+            verified=_VERIFIED,
+        ),
+        Plan(
+            name="fp16x2f",
+            inner="fp16",
+            words=2,
+            shift=0,
+            pairs=_TWO,
+            scaling="row_col",
+            promote=1,
+            verified=_VERIFIED,
+        ),
         Plan(name="tf32", inner="tf32", dot="tf32"),
         Plan(name="fp16", inner="fp16", scaling="row_col"),
         Plan(name="bf16", inner="bf16"),
         Plan(name="int8", inner="int8", scaling="row_col", block=128),
+        Plan(name="int8r", inner="int8", scaling="row_col"),
         Plan(name="e4m3", inner="e4m3", scaling="row_col", block=128),
         Plan(name="e4m3r", inner="e4m3", scaling="row_col"),
         Plan(name="e5m2", inner="e5m2", scaling="row_col", block=128),
@@ -175,11 +219,8 @@ of range. Blocks are the k-blocks that a kernel promotes: 128 is a block of fp8'
 takes groups of 32, as weights are stored.
 """
 
-SAFE = "fp32"
-"""The plan that takes every float32 as IEEE does."""
-
-SAFE_IN_RANGE = "bf16x6"
-"""The plan that a refused product runs with where its inputs are finite and not extreme."""
+SAFE = "fp64"
+"""The plan that answers where words may not: products of float32 are exact in float64, and so nearly are their sums."""
 
 
 def plan_named(name: str) -> Plan:

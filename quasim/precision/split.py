@@ -33,7 +33,7 @@ ZERO = -150
 NOT_FINITE = 128
 """Exponent of infinities and NaN, so that a maximum keeps them."""
 
-_NOTHING = -600
+NOTHING = -600
 """Stands for a zero that was scaled along K: below the exponent of any element, however scaled."""
 
 _LIMIT = 252
@@ -75,9 +75,9 @@ def scale_exponents(x: Floats, plan: Plan, along: Exponents | None = None) -> Ex
         plan: that scales; its format gives the exponent that the largest element gets.
         along: (K,) exponents that each column is scaled by beforehand.
     """
-    raised = np.where(x == 0, np.int32(_NOTHING), exponents(x) + (np.int32(0) if along is None else along))
+    raised = np.where(x == 0, np.int32(NOTHING), exponents(x) + (np.int32(0) if along is None else along))
     largest: Exponents = np.maximum.reduceat(raised, starts(x.shape[1], plan), axis=1)
-    found: Exponents = np.where(largest == _NOTHING, np.int32(0), np.int32(plan.format.top) - largest)
+    found: Exponents = np.where(largest == NOTHING, np.int32(0), np.int32(plan.format.top) - largest)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -41,7 +42,7 @@ def shown(ns: int, j: float | None) -> Shown:
 
 
 def judged(ours: Errors, base: Errors, data: str = "normal") -> Judged:
-    return Judged(data, ours, base, 800_000.0, 2_600_000.0, refused=False)
+    return Judged(data, ours, base, 800_000.0, 2_600_000.0, refused="")
 
 
 def test_bars_are_reached_by_three_times_the_speed_at_half_the_joules() -> None:
@@ -91,6 +92,9 @@ def test_rows_hold_what_was_measured_and_none_for_what_was_not() -> None:
     (row,) = class_rows(4096, [judged(Errors(math.inf, math.inf), GOOD)])
     assert row["error (Frobenius)"] is None
     assert row["speed"] == pytest.approx(3.25)
+    assert (row["plan"], row["refused by"]) == ("fp16x2", None)
+    (row,) = class_rows(4096, [replace(judged(GOOD, GOOD), refused="verification")])
+    assert (row["plan"], row["refused by"]) == ("fp64", "verification")
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -42,7 +42,9 @@ class Pattern(str, Enum):
     POINTWISE = "pointwise"
     """Each element from a few neighbours."""
     SPLITS = "splits"
-    """Whole rows, reduced and written in other formats."""
+    """Whole rows, reduced or written in other formats."""
+    BLOCKS = "blocks"
+    """Blocks of rows, each reduced and written in other formats."""
     FOLDS = "folds"
     """A few whole arrays, each reduced to one number."""
     SECTIONS = "sections"
@@ -59,13 +61,13 @@ def pattern(kernel: Kernel) -> Pattern:
     nodes = list(walk(kernel.body))
     formats = {tensor.dtype for tensor in kernel.tensors} | {node.dtype for node in nodes if isinstance(node, Map)}
     if any(isinstance(node, Dot) for node in nodes):
-        if "float64" in formats:
-            raise unsupported(kernel, "float64 beside a dot")
         return Pattern.CONTRACTION
+    if any(axis.block for axis in kernel.grid):
+        return Pattern.BLOCKS
     whole = any(axis.whole for axis in axes(kernel).values())
     if whole and not kernel.grid:
         return Pattern.FOLDS
-    if whole and formats != {"float32"} and "float64" not in formats:
+    if whole and formats != {"float32"}:
         return Pattern.SPLITS
     if formats != {"float32"}:
         raise unsupported(kernel, "a tensor or arithmetic that is not float32")
@@ -110,7 +112,7 @@ def contraction(kernel: Kernel) -> Contraction:
     Raises:
         LoweringError: it is not of that form.
     """
-    if len(kernel.body) == 3:
+    if len(kernel.body) == 3 and all(tensor.dtype != "float64" for tensor in kernel.tensors):
         clear, loop, store = kernel.body
         if isinstance(clear, Set) and isinstance(loop, Loop) and isinstance(store, Store) and len(loop.body) == 1:
             parts = _contraction(clear, loop, store)

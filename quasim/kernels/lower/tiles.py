@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from quasim.kernels.ir import Kernel
 from quasim.kernels.lower.pattern import Pattern, pattern
+from quasim.kernels.lower.tiles_blocks import lower_blocks
 from quasim.kernels.lower.tiles_contraction import lower_contraction
 from quasim.kernels.lower.tiles_folds import lower_folds
 from quasim.kernels.lower.tiles_known import Known
@@ -30,6 +31,8 @@ def lower_tiles(kernel: Kernel, genome: Genome, shape: Mapping[str, int]) -> Til
     found = pattern(kernel)
     if found is Pattern.CONTRACTION:
         return lower_contraction(kernel, genome, Known(kernel, shape))
+    if found is Pattern.BLOCKS:
+        return lower_blocks(kernel, genome, Known(kernel, shape))
     if found is Pattern.FOLDS:
         return lower_folds(kernel, genome, Known(kernel, shape))
     if found in (Pattern.ROWS, Pattern.SPLITS):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial, reduce
+from functools import partial
 
 from quasim.kernels.ir import Axis, Const, Dot, Extent, Load, Loop, Map, Reduce, ReduceOp, Set, Statement, Value, Var
 from quasim.kernels.lower.pattern import LoweringError
-from quasim.kernels.lower.tiles_scene import Scene
+from quasim.kernels.lower.tiles_scene import Scene, facing
 from quasim.kernels.tiled import (
     Apply,
     Bind,
@@ -24,13 +24,12 @@ from quasim.kernels.tiled import (
     Shape,
     Splat,
     Tile,
-    Turn,
 )
 
 IDENTITY: dict[ReduceOp, float] = {"sum": 0.0, "max": float("-inf")}
 """What dead lanes hold when they are combined."""
 
-LoopBody = Callable[[Axis, Callable[[], Iterator[Node]]], Iterator[Node]]
+LoopBody = Callable[[Loop, Callable[[], Iterator[Node]]], Iterator[Node]]
 
 
 class Translator:
@@ -56,14 +55,14 @@ class Translator:
             elif isinstance(statement, Loop):
                 if self.loop is None:
                     raise TypeError(f"no schedule for a loop over {statement.axis.name}")
-                yield from self.loop(statement.axis, partial(self.run, statement.body))
+                yield from self.loop(statement, partial(self.run, statement.body))
             else:
                 yield from self.scene.put(statement, self.tile(statement.value))
 
     def bind(self, var: Var, value: Tile) -> Bind:
         """Name a value; a number fills the variable's lanes, since a loop may add to it."""
         if isinstance(value, Splat):
-            value = Full(value.value, self._lanes(var.axes))
+            value = Full(value.value, self._lanes(var.axes), value.dtype)
         self.regs[var] = Reg(var.name, value.shape, value.dtype)
         if isinstance(value, Fetch | FetchTile):
             self.fetched[self.regs[var]] = value
@@ -72,7 +71,7 @@ class Translator:
     def tile(self, value: Value) -> Tile:
         """A value of the IR."""
         if isinstance(value, Const):
-            return Splat(value.value)
+            return Splat(value.value, dtype=value.dtype)
         if isinstance(value, Extent):
             return Real(self.scene.steps(value.axis))
         if isinstance(value, Var):
@@ -88,10 +87,14 @@ class Translator:
     def _apply(self, value: Map) -> Tile:
         args = tuple(self.tile(arg) for arg in value.args)
         shape = self._union(args)
-        return Apply(value.op, tuple(_facing(arg, shape) for arg in args), shape, value.dtype)
+        return Apply(value.op, tuple(facing(arg, shape) for arg in args), shape, value.dtype)
 
     def _union(self, args: tuple[Tile, ...]) -> Shape:
-        held: set[str] = reduce(lambda names, arg: names | set(arg.shape), args, set())
+        """All lanes of the arguments; where these agree on an order, that, and the scene's elsewhere."""
+        shapes = {arg.shape for arg in args if arg.shape}
+        if len(shapes) == 1:
+            return shapes.pop()
+        held: set[str] = set().union(*shapes)
         return tuple(name for name in self.scene.order if name in held)
 
     def _contract(self, dot: Dot) -> Tile:
@@ -99,7 +102,7 @@ class Translator:
         over = self.scene.lanes(dot.over).name
         rows, cols = acc.shape
         a, b = (self._factor(self.tile(side), dot.over) for side in (dot.a, dot.b))
-        return Contract(_facing(a, (rows, over)), _facing(b, (over, cols)), acc, dot.precision)
+        return Contract(facing(a, (rows, over)), facing(b, (over, cols)), acc, dot.precision)
 
     def _factor(self, value: Tile, over: Axis) -> Tile:
         """The value with 0 in the dead lanes of an axis."""
@@ -130,9 +133,6 @@ def keep(scene: Scene, value: Tile, axis: Axis, fill: float) -> Tile:
 
 
 def _zero_where_dead(value: Tile, live: object) -> bool:
+    if isinstance(value, Apply) and value.op == "cast":
+        return _zero_where_dead(value.args[0], live)
     return isinstance(value, FetchTile) or (isinstance(value, Fetch) and live in value.live)
-
-
-def _facing(value: Tile, shape: Shape) -> Tile:
-    """The value with its lanes in this order."""
-    return Turn(value) if len(value.shape) == 2 and value.shape == tuple(reversed(shape)) else value

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from quasim.errors import SpaceError
 from quasim.kernels._base import numpy_dtype
 from quasim.kernels.index import Index, Num, Sym, least
 from quasim.kernels.ir import Affine, Axis, Dot, Kernel, Load, Loop, Statement, Store, Tensor, Var
 from quasim.kernels.lower.pattern import unsupported
-from quasim.kernels.lower.tiles_body import Translator
+from quasim.kernels.lower.tiles_body import LoopBody, Translator
 from quasim.kernels.lower.tiles_grid import TILE, axis_count, axis_tiles, over_tiles, program
 from quasim.kernels.lower.tiles_known import Known, size_of
-from quasim.kernels.lower.tiles_scene import AxisTile, GridScene, axis_tile
+from quasim.kernels.lower.tiles_scene import AxisTile, GridScene, axis_tile, facing
 from quasim.kernels.tiled import (
     DescriptorOf,
     FetchTile,
@@ -28,6 +29,7 @@ from quasim.kernels.tiled import (
     Reg,
     Tile,
     TileProgram,
+    shape_of,
 )
 from quasim.kernels.walk import walk as every
 from quasim.trial import Genome
@@ -95,6 +97,11 @@ class _Product:
             self.roles.cols: genome.integer("block_n"),
             self.roles.over: genome.integer("block_k"),
         }
+        fixed = self.roles.over.block
+        if fixed not in (0, self.blocks[self.roles.over]):
+            raise SpaceError(
+                f"{kernel.name}: {fixed} steps of {self.roles.over.name} share a scale", "take that block_k"
+            )
         self.descriptors = genome["access"] == "descriptor"
         self.boxes: dict[str, DescriptorOf] = {}
 
@@ -159,15 +166,32 @@ class _Product:
     def _scene(self, tiles: tuple[AxisTile, ...]) -> _DescriptorScene | GridScene:
         return _DescriptorScene(self.known, tiles, self.boxes) if self.descriptors else GridScene(self.known, tiles)
 
-    def _loop(self, scene: GridScene) -> Callable[[Axis, Callable[[], Iterator[Node]]], Iterator[Node]]:
-        def loop(axis: Axis, body: Callable[[], Iterator[Node]]) -> Iterator[Node]:
-            block = self.blocks[axis]
-            tile = axis_tile(self.known, axis, block, Sym("start_k"))
-            scene.tiles[axis] = tile
-            inner = (Let("start_k", Sym("step") * block), *tile.nodes, *body())
-            yield For("step", Num(0), axis_count(self.known, axis, block), Num(1), inner)
+    def _loop(self, scene: GridScene) -> LoopBody:
+        """Tiles of the axis one after the other; those that one run of the body takes are written out within it."""
+        outer: list[Loop] = []
+
+        def loop(statement: Loop, body: Callable[[], Iterator[Node]]) -> Iterator[Node]:
+            axis, taken = statement.axis, (outer or [statement])[0].tiles
+            parts = (self._step(scene, axis, Sym("step") * taken + number, taken, body) for number in range(taken))
+            if outer:
+                yield from chain.from_iterable(parts)
+                return
+            outer.append(statement)
+            nested = any(isinstance(each, Loop) for each in statement.body)
+            inner = tuple(body() if nested else chain.from_iterable(parts))
+            yield For("step", Num(0), axis_count(self.known, axis, self.blocks[axis] * taken), Num(1), inner)
 
         return loop
+
+    def _step(
+        self, scene: GridScene, axis: Axis, step: Index, taken: int, body: Callable[[], Iterator[Node]]
+    ) -> Iterator[Node]:
+        block = self.blocks[axis]
+        tile = axis_tile(self.known, axis, block, Sym("start_k"), part_of=block * taken)
+        scene.tiles[axis] = tile
+        yield Let("start_k", step * block)
+        yield from tile.nodes
+        yield from body()
 
     def _epilogue(self, translator: Translator, scene: GridScene, after: tuple[Statement, ...]) -> Iterator[Node]:
         """The store, once for each part of the tile's columns."""
@@ -181,7 +205,8 @@ class _Product:
             yield from tile.nodes
             scene.tiles[whole.axis] = tile
             acc = translator.regs[self.roles.acc]
-            translator.regs[self.roles.acc] = Reg(f"{self.roles.acc.name}_{part}", (acc.shape[0], tile.lanes.name))
+            name = f"{self.roles.acc.name}_{part}"
+            translator.regs[self.roles.acc] = Reg(name, (acc.shape[0], tile.lanes.name), acc.dtype)
             yield from translator.run(after)
             translator.regs[self.roles.acc] = acc
         if parts == 1:
@@ -196,7 +221,7 @@ def _halves(acc: Reg, parts: int, sizes: tuple[int, ...]) -> Iterator[Node]:
         for number, piece in enumerate(pieces):
             last = len(pieces) * 2 == parts
             names = [f"{acc.name}_{2 * number + half}" if last else f"{piece.name}h{half}" for half in range(2)]
-            left, right = (Reg(name, acc.shape) for name in names)
+            left, right = (Reg(name, acc.shape, acc.dtype) for name in names)
             yield Halve(left, right, piece, (sizes[0], sizes[1] // len(pieces)))
             cut += [left, right]
         pieces = cut
@@ -221,10 +246,10 @@ class _DescriptorScene(GridScene):
         if not self._guarded(store):
             return super().put(store, value)
         lanes = self._box(store.tensor, store.index)
-        return (PutTile(store.tensor, self._start(store.index), lanes, value),)
+        return (PutTile(store.tensor, self._start(store.index), lanes, facing(value, shape_of(*lanes))),)
 
     def _guarded(self, access: Load | Store) -> bool:
-        return len(access.index) > 1 and all(at.axis in access.guard for at in access.index)
+        return len(access.index) > 1 and all(at.lanes in access.guard for at in access.index)
 
     def _box(self, tensor: Tensor, index: tuple[Affine, ...]) -> tuple[Lanes, ...]:
         if not can_have_descriptor(tensor, self.known):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from quasim.kernels.index import Index, Num, Sym, extent_name
-from quasim.kernels.ir import Axis, Dim, Kernel, Tensor
+from quasim.kernels.ir import Axis, Blocks, Dim, Kernel, Tensor
 from quasim.kernels.sizes import Requirement, Size
 from quasim.kernels.tiled import ExtentOf
 
@@ -36,8 +36,10 @@ class Known:
             constant = shape[dim.name] if dim.name in self.exact else None
             self._take(Size((dim.name,)), constant or dim.lo, constant or dim.hi, self._hint(dim))
 
-    def extent(self, dim: Dim | int) -> Index:
+    def extent(self, dim: Dim | Blocks | int) -> Index:
         """A tensor's extent along a dimension."""
+        if isinstance(dim, Blocks):
+            return whole_tiles(self.extent(dim.dim), dim.size)
         if isinstance(dim, int):
             return Num(dim)
         return Num(self.shape[dim.name]) if dim.name in self.exact else Sym(extent_name(dim.name))
@@ -100,11 +102,15 @@ class Known:
 
 def _elements(tensor: Tensor) -> Size:
     numbers = [dim for dim in tensor.shape if isinstance(dim, int)]
-    return Size(tuple(dim.name for dim in tensor.shape if isinstance(dim, Dim)), math.prod(numbers))
+    # Blocks are counted as if each had one step: no tensor is larger than that.
+    dims = (dim.dim if isinstance(dim, Blocks) else dim for dim in tensor.shape if not isinstance(dim, int))
+    return Size(tuple(dim.name for dim in dims), math.prod(numbers))
 
 
-def size_of(dim: Dim | int) -> Size:
+def size_of(dim: Dim | Blocks | int) -> Size:
     """A tensor's extent along a dimension, as data."""
+    if isinstance(dim, Blocks):
+        return Size((dim.dim.name,), per=dim.size)
     return Size((), dim) if isinstance(dim, int) else Size((dim.name,))
 
 

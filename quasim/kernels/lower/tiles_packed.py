@@ -13,17 +13,18 @@ from dataclasses import dataclass
 
 from quasim.errors import SpaceError
 from quasim.kernels.index import Index, Num, Sym
-from quasim.kernels.ir import Affine, Axis, Kernel, Load, Store, Tensor
+from quasim.kernels.ir import Affine, Axis, Kernel, Load, Store, Tensor, extents
 from quasim.kernels.lower.pattern import LoweringError, unsupported
 from quasim.kernels.lower.tiles_body import Translator
 from quasim.kernels.lower.tiles_grid import TILE, axis_count, axis_tiles, decode, over_tiles, program
 from quasim.kernels.lower.tiles_known import Known, power_of_two
-from quasim.kernels.lower.tiles_pointwise import accesses, can_flatten
+from quasim.kernels.lower.tiles_pointwise import accesses, can_flatten, hints
 from quasim.kernels.lower.tiles_scene import strides
 from quasim.kernels.lowered import Compare
 from quasim.kernels.tiled import (
     Bind,
     Fetch,
+    Hint,
     Lanes,
     Let,
     Live,
@@ -75,7 +76,7 @@ def lower_packed(kernel: Kernel, genome: Genome, shape: Mapping[str, int]) -> Ti
         raise SpaceError(f"{kernel.name}: no runs of powers of two at {dict(shape)}", "take layout=flat")
     cut = _cut(kernel, shape, genome.integer("block"))
     known = Known(kernel, shape, tuple(axis.dim for axis in cut.within))
-    scene = _RunScene(known, cut, once=bool(genome["once"]))
+    scene = _RunScene(known, cut, hints(genome))
     counts = (
         *((f"step_{axis.name}", known.steps(axis)) for axis in cut.before),
         (f"tile_{cut.at.name}", axis_count(known, cut.at, cut.tile)),
@@ -133,8 +134,9 @@ class _Run:
 class _RunScene:
     """Values are sections of runs; they all have one shape."""
 
-    def __init__(self, known: Known, cut: Cut, once: bool) -> None:
-        self.known, self.cut, self.once = known, cut, once
+    def __init__(self, known: Known, cut: Cut, hint: tuple[Hint, Hint]) -> None:
+        self.known, self.cut = known, cut
+        self._loads, self._stores = hint
         self.start = Sym(f"start_{cut.at.name}")
         self.written: dict[_Run, dict[int, Tile]] = {}
         self.runs: dict[_Run, list[Load | Store]] = {}
@@ -145,7 +147,7 @@ class _RunScene:
     def _run(self, access: Load | Store) -> tuple[_Run, int]:
         """The run that an access belongs to, and the number of its section."""
         at = [place.axis for place in access.index].index(self.cut.at)
-        sizes = (self.cut.tile, *self._sizes(access.tensor, at + 1))
+        sizes = (self.cut.tile, *extents(access.tensor, self.known.shape)[at + 1 :])
         kept = [i for i, size in enumerate(sizes) if size > 1]
         bits = tuple(number for number, i in enumerate(kept) if access.index[at + i].axis is None)
         if any(sizes[kept[bit]] != 2 for bit in bits):
@@ -155,16 +157,12 @@ class _RunScene:
             section = section * 2 + access.index[at + kept[bit]].offset
         return _Run(access.tensor, access.index[:at], tuple(sizes[i] for i in kept), bits), section
 
-    def _sizes(self, tensor: Tensor, first: int) -> Iterator[int]:
-        for dim in tensor.shape[first:]:
-            yield dim if isinstance(dim, int) else self.known.shape[dim.name]
-
     def loads(self) -> Iterator[Node]:
         """Read every run, and take it apart."""
         for run, members in self.runs.items():
             yield from self._place(run, members)
             if isinstance(members[0], Load):
-                fetch = Fetch(run.tensor, self._offset(run), self._live(run, members), (_RUN,), self.once)
+                fetch = Fetch(run.tensor, self._offset(run), self._live(run, members), (_RUN,), self._loads)
                 regs = run.regs()
                 yield Part(regs, fetch, run.box, run.bits) if run.bits else Bind(regs[0], fetch)
 
@@ -223,7 +221,7 @@ class _RunScene:
             parts = tuple(sections[number] for number in sorted(sections))
             woven = Weave(parts, run.box, run.bits, (_RUN,)) if run.bits else parts[0]
             live = self._live(run, self.runs[run])
-            nodes += (Put(run.tensor, self._offset(run), live, woven, (_RUN,), self.once),)
+            nodes += (Put(run.tensor, self._offset(run), live, woven, (_RUN,), self._stores),)
         return nodes
 
     def check_all_written(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from quasim.errors import SpaceError
 from quasim.kernels.index import Index, Num, Sym
 from quasim.kernels.ir import Affine, Axis, Kernel, Load, Loop, Store, Tensor
 from quasim.kernels.lower.pattern import unsupported
@@ -15,6 +16,7 @@ from quasim.kernels.lowered import Compare
 from quasim.kernels.sizes import Size, Tiles
 from quasim.kernels.tiled import (
     Fetch,
+    Hint,
     If,
     Lanes,
     Live,
@@ -32,6 +34,25 @@ from quasim.kernels.walk import walk
 from quasim.trial import Genome
 
 POSITION = "p"
+
+CACHE: dict[str, tuple[Hint, Hint]] = {
+    "any": ("", ""),
+    "once": ("evict_first", "evict_first"),
+    "kept": ("evict_last", ""),
+}
+"""Values of the gene ``cache``: what caches are told of loads, and of stores."""
+
+
+def hints(genome: Genome) -> tuple[Hint, Hint]:
+    """Of loads and of stores.
+
+    Raises:
+        SpaceError: the genome has no such gene, or another value.
+    """
+    value = str(genome["cache"])
+    if value not in CACHE:
+        raise SpaceError(f"cache={value}", f"take one of {', '.join(CACHE)}")
+    return CACHE[value]
 
 
 def accesses(kernel: Kernel) -> tuple[Load | Store, ...]:
@@ -112,7 +133,7 @@ def lower_flat(kernel: Kernel, genome: Genome, known: Known) -> TileProgram:
     if not can_flatten(kernel):
         raise unsupported(kernel, "axes that cannot be numbered through")
     block = genome.integer("block")
-    scene = _FlatScene(known, block, once=bool(genome["once"]))
+    scene = _FlatScene(known, block, hints(genome))
     body = (*scene.nodes, *Translator(scene).run(kernel.body))
     total = scene.total
     tiles = (Tiles(Size(tuple(axis.dim.name for axis in kernel.grid)), block),)
@@ -130,8 +151,9 @@ def _program(
 class _FlatScene:
     """All axes share one direction of lanes."""
 
-    def __init__(self, known: Known, block: int, once: bool) -> None:
-        self.known, self.once = known, once
+    def __init__(self, known: Known, block: int, hint: tuple[Hint, Hint]) -> None:
+        self.known = known
+        self._loads, self._stores = hint
         self.axes = known.kernel.grid
         self.lane = Lanes(POSITION, block)
         place = Sym(f"at_{POSITION}")
@@ -169,11 +191,11 @@ class _FlatScene:
     def fetch(self, load: Load) -> Tile:
         offset, live, shape = self._access(load)
         whole = set(self.axes) <= {at.axis for at in load.index}
-        return Fetch(load.tensor, offset, live, shape, self.once and whole)
+        return Fetch(load.tensor, offset, live, shape, self._loads if whole else "")
 
     def put(self, store: Store, value: Tile) -> tuple[Node, ...]:
         offset, live, shape = self._access(store)
-        return (Put(store.tensor, offset, live, value, shape, self.once),)
+        return (Put(store.tensor, offset, live, value, shape, self._stores),)
 
     def _access(self, access: Load | Store) -> tuple[tuple[Term, ...], tuple[Live, ...], Shape]:
         """Where a lane is dead, each of its axes is: only an access that is guarded against all is masked."""

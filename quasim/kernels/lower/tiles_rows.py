@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from quasim.kernels.index import Num, Sym
-from quasim.kernels.ir import Axis, Kernel, Loop, Map, Reduce, Set, Statement, Store, Value, Var
+from quasim.kernels.ir import Axis, Const, Dtype, Kernel, Load, Loop, Map, Reduce, Set, Statement, Store, Value, Var
 from quasim.kernels.lower.pattern import unsupported
 from quasim.kernels.lower.tiles_body import IDENTITY, Translator, keep
 from quasim.kernels.lower.tiles_grid import TILE, axis_count, axis_tiles, over_tiles, program
@@ -108,16 +108,24 @@ class _Passes:
 
     def _reduction(self, value: Reduce, var: Var) -> Iterator[Node]:
         """Lanes are combined piece by piece, and with one another at the end."""
-        total = Full(IDENTITY[value.op], tuple(tile.lanes for tile in self.scene.tiles.values()))
-        lanes = Reg(f"{var.name}_lanes", total.shape)
+        dtype = self._dtype(value.x)
+        total = Full(IDENTITY[value.op], tuple(tile.lanes for tile in self.scene.tiles.values()), dtype)
+        lanes = Reg(f"{var.name}_lanes", total.shape, dtype)
 
         def combine() -> Iterator[Node]:
             piece = keep(self.scene, self.translator.tile(value.x), self.cols, IDENTITY[value.op])
-            yield Bind(lanes, Apply("add" if value.op == "sum" else "max", (lanes, piece), lanes.shape))
+            yield Bind(lanes, Apply("add" if value.op == "sum" else "max", (lanes, piece), lanes.shape, dtype))
 
         yield Bind(lanes, total)
         yield from self._pass(value.x, combine)
         yield self.translator.bind(var, Fold(value.op, lanes, self.col.lanes.name))
+
+    def _dtype(self, value: Value) -> Dtype:
+        if isinstance(value, Var):
+            return self._dtype(self.along[value]) if value in self.along else self.translator.regs[value].dtype
+        if isinstance(value, Load):
+            return value.tensor.dtype
+        return value.dtype if isinstance(value, Map | Const) else "float32"
 
     def _pass(self, value: Value, body: Callable[[], Iterator[Node]]) -> Iterator[Node]:
         """A loop over the row that first computes what the value needs."""

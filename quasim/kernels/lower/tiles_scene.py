@@ -9,7 +9,7 @@ from quasim.kernels.index import Index, Num, Sym
 from quasim.kernels.ir import Affine, Axis, Load, Store, Tensor
 from quasim.kernels.lower.tiles_known import Known
 from quasim.kernels.lowered import Compare
-from quasim.kernels.tiled import Fetch, Lanes, Live, Mask, Node, Place, Put, Shape, Term, Tile
+from quasim.kernels.tiled import Fetch, Hint, Lanes, Live, Mask, Node, Place, Put, Shape, Term, Tile, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class GridScene:
     def __init__(self, known: Known, tiles: tuple[AxisTile, ...], once: bool = False) -> None:
         self.known = known
         self.tiles = {tile.axis: tile for tile in tiles}
-        self.once = once
+        self._hint: Hint = "evict_first" if once else ""
 
     @property
     def order(self) -> Shape:
@@ -130,32 +130,42 @@ class GridScene:
             self.offset(load.tensor, load.index),
             self.guard(load.index, load.guard),
             self.shape(load.index),
-            self.once and set(self.known.kernel.grid) <= {at.axis for at in load.index},
+            self._hint if set(self.known.kernel.grid) <= {at.axis for at in load.index} else "",
         )
 
     def put(self, store: Store, value: Tile) -> tuple[Node, ...]:
         """Addresses, masked against the store's guard."""
         offset, live = self.offset(store.tensor, store.index), self.guard(store.index, store.guard)
-        return (Put(store.tensor, offset, live, value, self.shape(store.index), self.once),)
+        shape = self.shape(store.index)
+        return (Put(store.tensor, offset, live, facing(value, shape), shape, self._hint),)
 
     def shape(self, index: tuple[Affine, ...]) -> Shape:
         """Lanes of an access, in the order of the tensor's dimensions."""
-        lanes = (self.tiles[at.axis].lane for at in index if at.axis is not None)
+        lanes = (self.tiles[at.lanes].lane for at in index if at.lanes is not None)
         return tuple(lane for lane in lanes if lane is not None)
 
     def offset(self, tensor: Tensor, index: tuple[Affine, ...]) -> tuple[Term, ...]:
         """Of an access, dimension by dimension."""
         terms = []
         for at, stride in zip(index, strides(self.known, tensor), strict=True):
-            tile = None if at.axis is None else self.tiles[at.axis]
-            step = Num(0) if tile is None else tile.step
+            tile = None if at.lanes is None else self.tiles[at.lanes]
+            step = self._same(at) if tile is None else tile.step
             terms.append(Term(step + at.offset, stride, tile.lane if tile else None))
         return tuple(terms)
 
+    def _same(self, at: Affine) -> Index:
+        """What is the same in all lanes: the number of a block, or nothing."""
+        return Num(0) if at.axis is None else self.tiles[at.axis].start // at.axis.block
+
     def guard(self, index: tuple[Affine, ...], guard: tuple[Axis, ...]) -> tuple[Live, ...]:
         """The masks of the axes of an access against which it is guarded."""
-        masks = [self.live(at.axis) for at in index if at.axis is not None and at.axis in guard]
+        masks = [self.live(at.lanes) for at in index if at.lanes is not None and at.lanes in guard]
         return tuple(mask for mask in masks if mask is not None)
+
+
+def facing(value: Tile, shape: Shape) -> Tile:
+    """The value with its lanes in this order."""
+    return Turn(value) if len(value.shape) == 2 and value.shape == tuple(reversed(shape)) else value
 
 
 def strides(known: Known, tensor: Tensor) -> tuple[Index, ...]:

@@ -163,11 +163,16 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="image"
 
 
 class Buffer(msgspec.Struct, frozen=True):
-    """A device array that the stages of a bundle hand on; it exists once for each variant that is loaded."""
+    """A device array that the stages of a bundle hand on; it exists once for each variant that is loaded.
+
+    Attributes:
+        fill: what it holds before the first launch: ``signs``: those of ``quasim.precision.probe``, of a vector.
+    """
 
     name: str
     dtype: Dtype
     shape: tuple[Size, ...]
+    fill: Literal["nothing", "signs"] = "nothing"
 
 
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="bundle"):

@@ -64,6 +64,10 @@ class LocalCompiler:
     ) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Start all processes, while whoever asks waits for something else: each takes a second or two."""
+        self._idle += [_Process() for _ in range(self._most - len(self._idle))]
+
     @property
     def pids(self) -> tuple[int, ...]:
         """Processes that wait for work."""

@@ -33,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True):
         thread_registers: most registers of a thread.
         warps: most resident warps.
         blocks: most resident blocks.
+        float64_units: whether units for products take float64, at least as fast as float32 is multiplied without them.
     """
 
     warp: int
@@ -45,13 +46,14 @@ class Limits(msgspec.Struct, frozen=True):
     thread_registers: int
     warps: int
     blocks: int
+    float64_units: bool
 
 
 # CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability"; AMD CDNA2 and CDNA3 ISA guides
 # (512 vector registers of 64 lanes per SIMD, four SIMDs, 64 KiB of LDS, 8 waves a SIMD).
-_SM_80 = Limits(32, 1024, 163 << 10, 164 << 10, 1024, 65536, 8, 255, 64, 32)
-_SM_90 = Limits(32, 1024, 227 << 10, 228 << 10, 1024, 65536, 8, 255, 64, 32)
-_CDNA = Limits(64, 1024, 64 << 10, 64 << 10, 0, 4 * 512 * 64, 8, 512, 32, 32)
+_SM_80 = Limits(32, 1024, 163 << 10, 164 << 10, 1024, 65536, 8, 255, 64, 32, True)
+_SM_90 = Limits(32, 1024, 227 << 10, 228 << 10, 1024, 65536, 8, 255, 64, 32, True)
+_CDNA = Limits(64, 1024, 64 << 10, 64 << 10, 0, 4 * 512 * 64, 8, 512, 32, 32, True)
 LIMITS: dict[str, Limits] = {"sm_80": _SM_80, "sm_90": _SM_90, "gfx90a": _CDNA, "gfx942": _CDNA}
 
 

@@ -95,10 +95,16 @@ class GpuTarget(ABC):
         limits = limits or Limits(max(8 << 30, machine.memory_bytes // 4), PREPARE_S, run_s=20.0)
         worker = StandbyWorker(limits, machine.cores, desk_name(index, place), spares)
         self._desk = desk_name(index, place)
-        self._gpu, self._arch = _introduced(worker, arch)
-        self._station = Station(worker, lease or Lease(self._gpu.uuid))
         self._compilers = ExitStack()
         self._compiler = compiler or self._compilers.enter_context(LocalCompiler())
+        if isinstance(self._compiler, LocalCompiler):
+            self._compiler.start()
+        try:
+            self._gpu, self._arch = _introduced(worker, arch)
+        except QuasimError:
+            self._compilers.close()
+            raise
+        self._station = Station(worker, lease or Lease(self._gpu.uuid))
         self._seed = seed
         self._energy_window_ns = MIN_WORK_NS if metered else 0
         self._best_ns: dict[Problem, float] = {}

@@ -21,6 +21,7 @@ from quasim.kernels.tiled import (
     For,
     Full,
     Halve,
+    Hint,
     If,
     Keep,
     Lanes,
@@ -57,8 +58,8 @@ def larger(left, right):
 """
 
 # What only some modules need. An identity that the compiler cannot see through keeps a sum out of the tensor core; a
-# power of two beyond 2^127 is no float32, so that a scale is two factors; an integer below 2^23 has, as float32, the
-# exponent of the subnormal number with these bits.
+# power of two beyond 2^127 is no float32, so that a scale is two factors; a number that is added to 1.5·2^23 is rounded
+# to a whole one; an integer below 2^23 has, as float32, the exponent of the subnormal number with these bits.
 _HELPERS = {
     "apart": """@triton.jit
 def apart(x):
@@ -84,6 +85,12 @@ def scale(x, exponent):
 
 
 """,
+    "nearest": """@triton.jit
+def nearest(x):
+    return (x + 12582912.0) - 12582912.0
+
+
+""",
     "below": """@triton.jit
 def below(x, y):
     return tl.where(x < y, 1.0, 0.0)
@@ -100,11 +107,13 @@ _CALLS = {
     "exp": "tl.exp",
     "sqrt": "tl.sqrt_rn",
     "max": "larger",
+    "round": "nearest",
     "promote": "apart",
     "exponent": "exponent",
     "scale": "scale",
     "below": "below",
 }
+_FORMATS_OF_8_BITS = {"float8_e4m3fn": "float8e4nv", "float8_e5m2": "float8e5"}
 _PRECISIONS = {"float32": "ieee", "tf32": "tf32", "tf32x3": "tf32x3", "bf16x6": "bf16x6"}
 
 
@@ -177,7 +186,7 @@ def _statement(node: Let | Place | Mask | Bind | Halve | Put | PutTile, wide: st
         return f"{node.left.name}, {node.right.name} = tl.split({halves})"
     if isinstance(node, Put):
         value = _spread(_tile(node.value), node.value.shape, node.shape)
-        return f"tl.store({_address(node)}, {value}{_guard(node.live, node.shape)}{_hint(node.once)})"
+        return f"tl.store({_address(node)}, {value}{_guard(node.live, node.shape)}{_hint(node.hint)})"
     return f"{node.tensor.name}_desc.store([{_indices(node.start)}], {_boxed(_tile(node.value), node.lanes)})"
 
 
@@ -272,8 +281,8 @@ def _guard(live: tuple[Live, ...], shape: Shape) -> str:
     return f", mask={' & '.join(masks)}" if masks else ""
 
 
-def _hint(once: bool) -> str:
-    return ', eviction_policy="evict_first"' if once else ""
+def _hint(hint: Hint) -> str:
+    return f', eviction_policy="{hint}"' if hint else ""
 
 
 def _boxed(text: str, lanes: tuple[Lanes, ...]) -> str:
@@ -289,14 +298,12 @@ def _tile(tile: Tile) -> str:
     if isinstance(tile, Real):
         return f"{tile.value.value}.0" if isinstance(tile.value, Num) else f"({_index(tile.value)}).to(tl.float32)"
     if isinstance(tile, Full):
-        return (
-            f"tl.full({_box(lane.size for lane in tile.lanes if lane.size > 1)}, {_number(tile.value)}, {_dtype(tile)})"
-        )
+        return f"tl.full({_box(lane.size for lane in tile.lanes if lane.size > 1)}, {_filling(tile)}, {_dtype(tile)})"
     if isinstance(tile, Reg):
         return tile.name
     if isinstance(tile, Fetch):
         other = ", other=0.0" if tile.live else ""
-        return f"tl.load({_address(tile)}{_guard(tile.live, tile.shape)}{other}{_hint(tile.once)})"
+        return f"tl.load({_address(tile)}{_guard(tile.live, tile.shape)}{other}{_hint(tile.hint)})"
     if isinstance(tile, FetchTile):
         return _fetch_tile(tile)
     return _operation(tile)
@@ -325,10 +332,12 @@ def _operation(tile: Turn | Apply | Keep | Fold | Contract | Weave) -> str:
 
 
 def _contract(tile: Contract) -> str:
-    precision = ""
+    options = ""
     if tile.a.dtype == "float32":
-        precision = f', input_precision="{_PRECISIONS[tile.precision]}"'
-    return f"tl.dot({_tile(tile.a)}, {_tile(tile.b)}, {tile.acc.name}{precision})"
+        options = f', input_precision="{_PRECISIONS[tile.precision]}"'
+    elif tile.dtype != "float32":
+        options = f", out_dtype={_dtype(tile)}"
+    return f"tl.dot({_tile(tile.a)}, {_tile(tile.b)}, {tile.acc.name}{options})"
 
 
 def _apply(tile: Apply) -> str:
@@ -347,6 +356,10 @@ def _argument(arg: Tile, tile: Apply) -> str:
     return text if arg.dtype == tile.dtype or isinstance(arg, Splat | Real) else f"({text}).to({_dtype(tile)})"
 
 
+def _filling(tile: Full) -> str:
+    return str(int(tile.value)) if tile.dtype in ("int8", "int32") else _number(tile.value)
+
+
 def _number(value: float) -> str:
     return repr(float(value)) if math.isfinite(value) else f'float("{value}")'
 
@@ -357,4 +370,4 @@ def _box(sizes: Iterable[int]) -> str:
 
 
 def _dtype(tile: Tile) -> str:
-    return "tl.float8e4nv" if tile.dtype == "float8_e4m3fn" else f"tl.{tile.dtype}"
+    return f"tl.{_FORMATS_OF_8_BITS.get(tile.dtype, tile.dtype)}"

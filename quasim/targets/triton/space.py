@@ -14,9 +14,10 @@ from quasim.kernels.lower.pattern import Pattern, pattern, unsupported
 from quasim.kernels.lower.tiles_contraction import can_have_descriptor, roles
 from quasim.kernels.lower.tiles_known import Known, power_of_two
 from quasim.kernels.lower.tiles_packed import can_pack
-from quasim.kernels.lower.tiles_pointwise import accesses, can_flatten
+from quasim.kernels.lower.tiles_pointwise import CACHE, accesses, can_flatten
 from quasim.kernels.lower.tiles_rows import row_axes
 from quasim.kernels.walk import walk
+from quasim.precision.rewrite import PROMOTIONS
 from quasim.space import AtMost, Constraint, Implies, Kind, Parameter, SearchSpace
 from quasim.targets.gpu.resources import Limits, limits
 from quasim.targets.triton.plans import PLAN, PROMOTE
@@ -35,12 +36,17 @@ there also exceeds this, but for flat tiles; a little that fits is lost."""
 _BOTH = (False, True)
 
 _PLANS: dict[str, dict[str, tuple[Value, ...]]] = {
+    "fp64": {"block_k": (16,), "walk": ("tiles", "persistent"), "epilogue": (1,), "promote": (0,)},
     "fp32": {"block_k": (16, 32), "epilogue": (1,), "promote": (0,)},
     "tf32x3": {"block_k": (32, 64), "epilogue": (1,), "promote": (0,)},
     "bf16x6": {"block_k": (32, 64), "epilogue": (1,), "promote": (0,)},
     "fp16x2": {"block_k": (32, 64), "epilogue": (2,)},
 }
-"""Precision plans that stay within the tolerance of float32 products, and what other genes each of them can have."""
+"""Precision plans that stay within the tolerance of float32 products, and what other genes each of them can have.
+
+They are for the plain float32 product: the others' data are of too few bits, or laid out otherwise. Words are offered
+only where float64 is quick, which answers where words may not.
+"""
 
 _Values = dict[str, tuple[Value, ...]]
 _Space = tuple[_Values, tuple[Constraint, ...], dict[str, Value]]
@@ -97,9 +103,12 @@ def _contraction(kernel: Kernel, dims: dict[str, int], arch: str, have: Limits) 
         AtMost(("block_m", "block_n"), MOST_SUMMED * have.warp, per=("warps",)),
         AtMost(("block_m", "block_n", "block_k", "stages"), have.shared_bytes // size * _SHARED_USE),
     )
-    plans = _PLANS if _has_plans(kernel, arch) else {}
+    plans = _PLANS if kernel.name == "matmul" and arch.startswith("sm_") and have.float64_units else {}
     if plans:
-        values |= {"block_k": (16, 32, 64), "epilogue": (1, 2), PLAN: tuple(plans), PROMOTE: (0, 1)}
+        values |= {"block_k": (16, 32, 64), "epilogue": (1, 2), PLAN: tuple(plans), PROMOTE: PROMOTIONS[:-1]}
+        # Blocks that are promoted together are in shared memory together, where hardly four of them fit.
+        shared = AtMost(("block_m", "block_n", "block_k", "stages", PROMOTE), have.shared_bytes // size * _SHARED_USE)
+        constraints += (shared,)
         constraints += tuple(Implies(PLAN, name, *fit) for name, genes in plans.items() for fit in genes.items())
     default: dict[str, Value] = {
         "block_m": _near(rows, 128 if units else 64),
@@ -113,11 +122,6 @@ def _contraction(kernel: Kernel, dims: dict[str, int], arch: str, have: Limits) 
         "epilogue": 1,
     }
     return values, constraints, default | ({PLAN: "fp32", PROMOTE: 0} if plans else {})
-
-
-def _has_plans(kernel: Kernel, arch: str) -> bool:
-    """Plans are for the plain float32 product: the others' data are of too few bits, or laid out otherwise."""
-    return arch.startswith("sm_") and kernel.name == "matmul"
 
 
 def _descriptors(kernel: Kernel, dims: dict[str, int], arch: str) -> bool:
@@ -167,11 +171,11 @@ def _rows(kernel: Kernel, dims: dict[str, int], have: Limits) -> _Space:
 def _flat(kernel: Kernel, dims: dict[str, int], have: Limits) -> _Space:
     values: _Values = {
         "block": (256, 512, 1024, 2048, 4096, 8192),
-        "warps": (1, 2, 4, 8),
+        "warps": (1, 2, 4, 8, 16),
         "persist": (0, 4, 8),
-        "once": _BOTH,
+        "cache": tuple(CACHE),
     }
-    default: dict[str, Value] = {"block": 1024, "warps": 4, "persist": 0, "once": False}
+    default: dict[str, Value] = {"block": 1024, "warps": 4, "persist": 0, "cache": "any"}
     if pattern(kernel) is Pattern.SECTIONS:
         values["layout"] = ("flat", "packed") if can_pack(kernel, dims) else ("flat",)
         default["layout"] = "flat"

@@ -11,7 +11,19 @@ import torch
 from cuda.bindings import driver
 
 from quasim.errors import QuasimError
-from quasim.targets.gpu.image import Argument, Bundle, Image, Loadable, Number, Pointer, Real, Scratch, TensorMap
+from quasim.precision.probe import signs
+from quasim.targets.gpu.image import (
+    Argument,
+    Buffer,
+    Bundle,
+    Image,
+    Loadable,
+    Number,
+    Pointer,
+    Real,
+    Scratch,
+    TensorMap,
+)
 from quasim.worker.cuda.arena import DTYPES
 from quasim.worker.cuda.driver import CudaError, done, encode_tensor_map, value
 from quasim.worker.protocol import Gpu
@@ -30,8 +42,10 @@ _TENSOR_MAP_TYPES = {
     "float32": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
     "float64": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT64,
     "float8_e4m3fn": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_UINT8,  # copied, never computed with
+    "float8_e5m2": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_UINT8,
+    "int8": driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_UINT8,
 }
-_ITEM_BYTES = {"float8_e4m3fn": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+_ITEM_BYTES = {"float8_e4m3fn": 1, "float8_e5m2": 1, "int8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 Word = (
     ctypes.c_float | ctypes.c_double | ctypes.c_int32 | ctypes.c_int64 | ctypes.c_uint64 | ctypes.Array[ctypes.c_char]
@@ -165,12 +179,7 @@ class LoadedBundle:
         """The workspace at a shape, the same for every set of arrays: launches follow one another."""
         key = tuple(dims.items())
         if key not in self._workspace:
-            self._workspace[key] = {
-                buffer.name: torch.empty(
-                    [size.of(dims) for size in buffer.shape], dtype=DTYPES[buffer.dtype], device="cuda"
-                )
-                for buffer in self._bundle.workspace
-            }
+            self._workspace[key] = {buffer.name: _room(buffer, dims) for buffer in self._bundle.workspace}
         return self._workspace[key]
 
 
@@ -181,6 +190,12 @@ def loaded(image: Loadable, gpu: Gpu) -> LoadedKernel | LoadedBundle:
         CudaError: as ``LoadedKernel``.
     """
     return LoadedBundle(image, gpu) if isinstance(image, Bundle) else LoadedKernel(image, gpu)
+
+
+def _room(buffer: Buffer, dims: Mapping[str, int]) -> torch.Tensor:
+    """A buffer of the workspace, filled if it says with what."""
+    room = torch.empty([size.of(dims) for size in buffer.shape], dtype=DTYPES[buffer.dtype], device="cuda")
+    return room.copy_(torch.from_numpy(signs(len(room)))) if buffer.fill == "signs" else room
 
 
 def _nothing() -> None:

@@ -12,6 +12,7 @@ from quasim.errors import ShapeError, SpaceError
 from quasim.kernels import families, family
 from quasim.kernels.ir import Axis, Kernel, Load, Store
 from quasim.kernels.lower.tiles import lower_tiles
+from quasim.kernels.lower.tiles_pointwise import CACHE
 from quasim.kernels.sizes import Requirement, Size
 from quasim.kernels.statevector import problem as state
 from quasim.kernels.tiled import Fetch, FetchTile, Halve, Keep, Put, PutTile, TileProgram
@@ -184,4 +185,18 @@ def test_shape_outside_the_domain_is_refused() -> None:
 
 def test_missing_gene_is_refused() -> None:
     with pytest.raises(SpaceError, match="block"):
-        lowered("add", Genome({"warps": 1, "persist": 0, "once": False}), rows=4, cols=4)
+        lowered("add", Genome({"warps": 1, "persist": 0, "cache": "any"}), rows=4, cols=4)
+
+
+@pytest.mark.parametrize(("cache", "loads", "stores"), [(name, *hints) for name, hints in CACHE.items()])
+@pytest.mark.parametrize("layout", ["flat", "packed"])
+def test_caches_are_told_what_the_genome_says(cache: str, loads: str, stores: str, layout: str) -> None:
+    program = lowered("gate1", genome(FLAT, cache=cache, layout=layout), outer=64, inner=4)
+    state = {fetch.hint for fetch in found(program, Fetch) if fetch.shape}
+    assert state == {loads}
+    assert {put.hint for put in found(program, Put)} == {stores}
+
+
+def test_an_unknown_hint_is_refused() -> None:
+    with pytest.raises(SpaceError, match="cache=always"):
+        lowered("add", genome(FLAT, cache="always"), rows=4, cols=4)

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from quasim.errors import UnknownNameError
 from quasim.precision.formats import FORMATS, Format, format_named
 
-FLOATS = [f for f in FORMATS.values() if not f.integer]
+FLOATS = [f for f in FORMATS.values() if not f.integer and f.bits <= 32]
+"""Those that a float32 may not fit into."""
+WORDS = [f for f in FORMATS.values() if f.bits <= 32]
 INTEGERS = [f for f in FORMATS.values() if f.integer]
 ALL_BITS = st.integers(0, 2**32 - 1)
 
@@ -35,7 +37,7 @@ def test_rounding_twice_changes_nothing(form: Format, bits: int) -> None:
     assert np.array_equal(form.round(once), once, equal_nan=True)
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=lambda f: f.name)
+@pytest.mark.parametrize("form", WORDS, ids=lambda f: f.name)
 def test_what_is_below_the_top_never_rounds_out_of_range(form: Format) -> None:
     limit = np.nextafter(np.float32(2.0**form.top * 2.0 if form.top < 127 else np.inf), np.float32(0), dtype=np.float32)
     largest = abs(form.round(np.array([limit, -limit], np.float32)))
@@ -43,7 +45,13 @@ def test_what_is_below_the_top_never_rounds_out_of_range(form: Format) -> None:
     assert np.isfinite(largest).all()
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=lambda f: f.name)
+@given(bits=ALL_BITS)
+def test_float64_holds_every_float32(bits: int) -> None:
+    x = from_bits(bits)
+    assert np.array_equal(format_named("fp64").round(x), x, equal_nan=True)
+
+
+@pytest.mark.parametrize("form", WORDS, ids=lambda f: f.name)
 def test_greatest_and_least_are_numbers_of_the_format(form: Format) -> None:
     ends = np.array([form.greatest, 2.0**form.least_normal, 2.0**form.least], np.float32)
     assert np.array_equal(form.round(ends), ends)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasim.precision import CLASSES, PLANS, SAFE, SAFE_IN_RANGE, draw, emulate, examine, product_errors
+from quasim.precision import CLASSES, PLANS, draw, emulate, examine, product_errors
 from quasim.precision.guard import Flag, flag_rows, verdict
 from quasim.precision.plan import Plan
 from quasim.precision.split import balance, by_element, joined, scale_exponents, scaled, words
@@ -42,7 +42,6 @@ def test_benign_classes_run_with_words(plan: Plan, name: str) -> None:
 def test_hostile_classes_are_refused_before_there_is_a_result(plan: Plan, name: str) -> None:
     found = examine(*drawn(name), plan)
     assert not found.safe
-    assert found.instead == SAFE_IN_RANGE
     assert "too small" in found.reason
 
 
@@ -57,18 +56,12 @@ def test_balancing_along_k_makes_opposed_scalings_safe_and_right() -> None:
 @pytest.mark.parametrize("plan", SCALED, ids=lambda p: p.name)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("side", [0, 1])
-def test_one_element_that_is_not_finite_sends_the_product_to_ieee(plan: Plan, bad: float, side: int) -> None:
+def test_one_element_that_is_not_finite_is_refused(plan: Plan, bad: float, side: int) -> None:
     operands = drawn("normal")
     operands[side][17, 23] = bad
     found = examine(*operands, plan)
-    assert (found.safe, found.instead) == (False, SAFE)
-
-
-def test_a_refused_product_of_extreme_elements_runs_with_ieee() -> None:
-    a, b = drawn("spread")
-    for extreme in (2.0**127, 2.0**-120):
-        a[3, 4] = extreme
-        assert examine(a, b, PLANS["fp16x2"]).instead == SAFE
+    assert not found.safe
+    assert "NaN" in found.reason
 
 
 @pytest.mark.parametrize("plan", SCALED, ids=lambda p: p.name)
@@ -156,9 +149,9 @@ def off(a: np.ndarray, b: np.ndarray, plan: Plan) -> float:
 
 
 def test_the_flag_decides_by_its_bits() -> None:
-    refused = {f for f in range(16) if not verdict(f).safe}
-    assert refused == {f for f in range(16) if f & 1 or f & 6 == 6}
-    assert verdict(Flag.CLEAR).instead == ""
+    refused = {f for f in range(8) if not verdict(f).safe}
+    assert refused == {f for f in range(8) if f & 1 or f & 6 == 6}
+    assert verdict(Flag.CLEAR).reason == ""
 
 
 def test_plans_without_scales_look_for_nothing_but_infinities() -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from quasim.errors import ConfigError, UnknownNameError
-from quasim.precision.plan import PLANS, SAFE, SAFE_IN_RANGE, Plan, plan_named
+from quasim.precision.plan import PLANS, SAFE, Plan, plan_named
 
 GUARDED = [p for p in PLANS.values() if p.scaled and not p.format.integer]
 
@@ -15,8 +15,14 @@ def test_the_registry_holds_the_plans_that_targets_know() -> None:
     assert {"fp32", "tf32", "tf32x3", "bf16x6", "fp16x2", "fp16x2k", "bf16", "fp16", "e4m3", "int8", "int4"} <= set(
         PLANS
     )
-    assert {SAFE, SAFE_IN_RANGE} <= set(PLANS)
     assert not PLANS[SAFE].scaled
+    assert PLANS[SAFE].boundary == "fp64"
+
+
+def test_words_are_verified_within_their_aim_and_other_plans_are_not() -> None:
+    verified = {plan.name: plan.verified for plan in PLANS.values() if plan.verified}
+    assert set(verified) == {"fp16x2", "fp16x2f", "fp16x2k"}
+    assert all(0 < tolerance < 1e-6 for tolerance in verified.values())
 
 
 def test_thresholds_of_two_fp16_words() -> None:
@@ -45,6 +51,7 @@ def test_two_large_elements_outweigh_what_a_small_one_loses(plan: Plan) -> None:
         {"block": 64, "promote": 1},
         {"block": 64, "promote": 0, "scaling": "row_col_k"},
         {"dot": "tf32x3"},
+        {"verified": -1e-6},
     ],
 )
 def test_a_plan_that_means_nothing_cannot_be_built(change: dict[str, Any]) -> None:

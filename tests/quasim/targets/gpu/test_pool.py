@@ -95,3 +95,13 @@ def test_nothing_to_compile_is_nothing(tmp_path: Path) -> None:
 def test_unknown_architecture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError):
         LocalCompiler(folder=tmp_path).compile_all([add(256)], "sm_12")
+
+
+def test_processes_started_beforehand_are_those_that_compile(tmp_path: Path) -> None:
+    with LocalCompiler(processes=1, folder=tmp_path) as compiler:
+        compiler.start()
+        before = compiler.pids
+        assert len(before) == 1
+        compiler.start()
+        compiler.compile_all([add(256)], "sm_90")
+        assert compiler.pids == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from quasim.codec import from_msgpack, to_msgpack
 from quasim.kernels import family
 from quasim.kernels._base import Arrays, numpy_dtype
 from quasim.kernels.accuracy import untouched_outputs
-from quasim.kernels.ir import Role, extents
+from quasim.kernels.ir import Dtype, Role, extents
 from quasim.precision.classes import draw
+from quasim.precision.probe import signs
 from quasim.targets.gpu.build import Planned
 from quasim.targets.triton.plans import planned
 from quasim.targets.triton.source import (
@@ -33,6 +35,18 @@ from quasim.trial import Genome, Problem
 from quasim.worker.process import ROOT
 
 SEED = 7
+NAMES = {"float8_e4m3fn": "float8e4nv", "float8_e5m2": "float8e5"}
+"""What Triton calls formats otherwise than numpy."""
+
+FORMATS: dict[str, Dtype] = {
+    "fp8e4nv": "float8_e4m3fn",
+    "fp8e5": "float8_e5m2",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp32": "float32",
+}
+"""Formats by the names of Triton's types."""
+
 MULTIPROCESSORS = 3
 """Of the device that is pretended, so that persistent programs loop."""
 
@@ -41,13 +55,15 @@ class Case(msgspec.Struct, frozen=True):
     """A genome of a problem.
 
     Attributes:
-        nan_at: put a NaN at this position of every input.
+        nan_at: put ``bad`` at this position of every input.
+        bad: what is put there.
         data: the class of the inputs of a product; empty: the family's own.
     """
 
     problem: Problem
     genome: Genome
     nan_at: int | None = None
+    bad: float = math.nan
     data: str = ""
 
     def inputs(self) -> Arrays:
@@ -58,7 +74,7 @@ class Case(msgspec.Struct, frozen=True):
             arrays = dict(zip("ab", draw(self.data, SEED, dims["m"], dims["n"], dims["k"]), strict=True))
         if self.nan_at is not None:
             for array in arrays.values():
-                array.flat[self.nan_at] = np.nan
+                array.flat[self.nan_at] = self.bad
         return arrays
 
     def source(self) -> Source:
@@ -117,9 +133,27 @@ def patch_interpreter() -> None:
     # The only assembly there is says that a register is itself.
     interpreter.InterpreterBuilder.create_inline_asm = lambda self, asm, constraints, values, *others: _Results(values)
     interpreter._implicit_cvt = lambda argument: argument
+    interpreter._convert_float = _converted
+    interpreter.ReduceOps.generic_reduce = _reduced
     interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
     interpreter.GridExecutor._init_args_hst = lambda self, args, kwargs: (args, kwargs)
     interpreter.GridExecutor._restore_args_dev = lambda self, args, host, kwargs, kwargs_host: None
+
+
+def _converted(data: npt.NDArray[np.generic], source: Any, target: Any, _: object) -> npt.NDArray[np.generic]:
+    """Bits of another floating-point format, to nearest even as devices round; the interpreter's own cut fp8."""
+    found = data.view(numpy_dtype(FORMATS[source.name])).astype(np.float32).astype(numpy_dtype(FORMATS[target.name]))
+    return found.view(f"uint{target.primitive_bitwidth}")
+
+
+def _reduced(operation: Any, values: Sequence[Any]) -> list[object]:
+    """A fold by a function, whole slices at a time; the interpreter's own goes element by element."""
+    (value,) = values
+    first, *others = np.moveaxis(value.handle.data, operation.axis, 0)
+    total: object = operation.to_tensor(first, value.dtype)
+    for other in others:
+        total = operation.combine_fn.fn(total, operation.to_tensor(other, value.dtype))
+    return [total]
 
 
 class _Results(list[object]):
@@ -145,9 +179,11 @@ def _run(case: Case) -> Answer:
 
     dims = case.problem.dims
     outputs = untouched_outputs(family(case.problem.kernel).kernel, dims)
+    planned = case.planned()
     outputs |= {name: np.zeros(shape, dtype) for name, (dtype, shape) in case.layout().items() if name not in outputs}
+    outputs |= {b.name: signs(*(s.of(dims) for s in b.shape)) for b in planned.workspace if b.fill == "signs"}
     memory = {**case.inputs(), **outputs}
-    for text in case.planned().sources:
+    for text in planned.sources:
         assert isinstance(text, Source)
         arguments = [_argument(parameter, memory, dims) for parameter in text.parameters]
         with np.errstate(all="ignore"):
@@ -164,7 +200,10 @@ def _argument(parameter: SourceParameter, memory: Arrays, dims: Mapping[str, int
     assert isinstance(parameter, PointerParameter | DescriptorParameter)
     array = memory[parameter.tensor]
     assert array.flags.c_contiguous
-    pointer = scalar(np.array([array.ctypes.data], np.uint64), tl.pointer_type(getattr(tl, parameter.dtype)))
+    pointer = scalar(
+        np.array([array.ctypes.data], np.uint64),
+        tl.pointer_type(getattr(tl, NAMES.get(parameter.dtype, parameter.dtype))),
+    )
     return pointer if isinstance(parameter, PointerParameter) else _descriptor(parameter, pointer, dims)
 
 

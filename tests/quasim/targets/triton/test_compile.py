@@ -67,7 +67,7 @@ def test_default_genome_compiles_for_every_architecture(problem: Problem, arch: 
         (Problem.of("gate1", outer=1 << 9, inner=2), genome(FLAT, layout="packed")),
         (
             Problem.of("gate2", outer=1 << 9, middle=2, inner=4),
-            genome(FLAT, layout="packed", warps=4, persist=4, once=True),
+            genome(FLAT, layout="packed", warps=4, persist=4, cache="once"),
         ),
         (Problem.of("softmax", rows=1 << 15, cols=1 << 16), genome(ROWS, rows=1, block=4096, warps=4)),
     ],

@@ -17,7 +17,7 @@ PRODUCT: dict[str, Value] = {
     "epilogue": 1,
 }
 ROWS: dict[str, Value] = {"rows": 1, "block": 64, "warps": 1, "persist": 0, "stages": 1, "once": False}
-FLAT: dict[str, Value] = {"block": 256, "warps": 1, "persist": 0, "once": False}
+FLAT: dict[str, Value] = {"block": 256, "warps": 1, "persist": 0, "cache": "any"}
 TILED: dict[str, Value] = {"rows": 4, "block": 16, "warps": 1, "align": False, "persist": 0}
 
 
