@@ -7,27 +7,34 @@ aggregator runs its constructor again and goes on from there.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from actors.round_step import Outcome, RoundStep
+from aggregation.agreement import Agreement
+from aggregation.canary import choose_canaries
 from aggregation.catalogue import Catalogue
-from aggregation.fleet_state import (
-    AggregatorCore,
+from aggregation.envelope import signing_key
+from aggregation.fleet_events import (
     BroadcastPolicy,
     CycleOpened,
     FleetEvent,
     FleetInstruction,
-    FleetSnapshot,
     Log,
     PolicyStored,
     RoundDeadlinePassed,
     StorePolicy,
 )
-from aggregation.plain import PlainServer
-from aggregation.rounds import Abandoned, Broadcast, MessageArrived, Refused, Send
+from aggregation.fleet_server import round_server
+from aggregation.fleet_state import AggregatorCore, FleetSnapshot, Phase
+from aggregation.roster import Roster, verify_roster
+from aggregation.rounds import MessageArrived, RoundServer, RoundSpec
 from aggregation.signing import PolicySigner, verify
 from quasim.policy import Policy
 from storage.files import make_folder, write_atomic
@@ -49,6 +56,8 @@ class AggregatorSpec(msgspec.Struct, frozen=True):
         folder: its state; telemetry, policies: what it stores. All on the machine that it is pinned to.
         signing_key: file of the Ed25519 seed that policies are signed with.
         floor: fewest nodes that a policy may come from.
+        root: raw public key that rosters are verified with; empty where rounds are plain.
+        canaries: nodes of each cohort that try a policy before it is released; 0: none does.
     """
 
     folder: Path
@@ -58,27 +67,9 @@ class AggregatorSpec(msgspec.Struct, frozen=True):
     federation: str
     catalogue: Catalogue
     floor: int
-
-
-class RoundStep(msgspec.Struct, frozen=True):
-    """What a round wants next.
-
-    Attributes:
-        messages: (node, message) pairs to deliver; answers come back by ``answer``.
-        policy: envelope of the policy that the cycle ended with.
-        abandoned: why the round ended without one.
-        refused: (node, reason) of messages that did not count.
-    """
-
-    messages: tuple[tuple[str, bytes], ...] = ()
-    policy: bytes | None = None
-    abandoned: str | None = None
-    refused: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def over(self) -> bool:
-        """Whether the round has ended."""
-        return self.policy is not None or self.abandoned is not None
+    agreement: Agreement
+    root: bytes = b""
+    canaries: int = 0
 
 
 class AggregatorSnapshot(msgspec.Struct, frozen=True):
@@ -89,10 +80,20 @@ class AggregatorSnapshot(msgspec.Struct, frozen=True):
 
 
 class Aggregator:
-    """The aggregator of one federation; one instance owns its folders."""
+    """The aggregator of one federation; one instance owns its folders.
 
-    def __init__(self, spec: AggregatorSpec) -> None:
-        self._spec = spec
+    Args:
+        entropy: gives so many unpredictable bytes, for the keys of its rounds.
+        clock: seconds of CPU of the calling thread.
+    """
+
+    def __init__(
+        self,
+        spec: AggregatorSpec,
+        entropy: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._spec, self._entropy, self._clock = spec, entropy, clock
         self._store = SegmentStore(spec.telemetry, wait_s=HANDOVER_S)
         try:
             self._open(spec)
@@ -102,29 +103,56 @@ class Aggregator:
 
     def _open(self, spec: AggregatorSpec) -> None:
         self._registry = PolicyRegistry(spec.policies)
-        self._signer = PolicySigner(load_or_create_key(spec.signing_key))
-        self._core = AggregatorCore(spec.federation, spec.catalogue, spec.floor, PlainServer)
-        self._state = make_folder(spec.folder) / "state"
+        self._seed = load_or_create_key(spec.signing_key)
+        self._signer = PolicySigner(self._seed)
+        self._core = AggregatorCore(spec.federation, spec.catalogue, spec.floor, self._server, self._choose)
+        folder = make_folder(spec.folder)
+        self._state, self._roster_file = folder / "state", folder / "roster"
+        self._roster: Roster | None = None
         self._waiting: list[tuple[bytes, asyncio.Future[Ack | Refusal]]] = []
         self._committer: asyncio.Task[None] | None = None
         self._storing = asyncio.Lock()
+        self._reopened = RoundStep()
         self._recover()
 
     def _recover(self) -> None:
+        if self._roster_file.exists():
+            self._roster = self._verified(self._roster_file.read_bytes(), 0)
         newest = self._newest()
         if self._state.exists():
-            # A round in flight died with the process that held it; whoever drives the cycle opens it again.
+            # A round in flight died with the process that held it; it goes on under a new number.
             instructions = self._core.restore(self._state.read_bytes(), newest)
             write_atomic(self._state, self._core.state())
-            self._execute(instructions)
+            self._reopened = self._executed(instructions)
         elif newest is not None:
             self._step(PolicyStored(newest))
+
+    def _server(self, spec: RoundSpec) -> RoundServer:
+        return round_server(spec, self._spec.agreement, self._roster, signing_key(self._seed), self._entropy)
+
+    def _choose(self, cycle: int, participants: Sequence[str]) -> Sequence[str]:
+        """Canaries that nobody without the signing key foresees, and that a repeated run chooses alike.
+
+        A node alone has measured all that its policy comes from.
+        """
+        if len(participants) < 2:
+            return ()
+        cohorts = {"": participants}
+        if self._roster is not None:
+            cohorts = {
+                name: [node for node in nodes if node in participants] for name, nodes in self._roster.cohorts.items()
+            }
+        secret = hmac.digest(self._seed, f"canaries {self._spec.federation} {cycle}".encode(), "sha256")
+        return choose_canaries(cohorts, self._spec.canaries, secret)
 
     def _newest(self) -> Policy | None:
         envelope = self._envelope()
         if envelope is None:
             return None
         return verify(envelope, trusted_key=self._signer.public_key, federation=self._spec.federation, newer_than=0)
+
+    def _verified(self, envelope: bytes, newer_than: int) -> Roster:
+        return verify_roster(envelope, root=self._spec.root, federation=self._spec.federation, newer_than=newer_than)
 
     async def submit(self, batch: bytes) -> Ack | Refusal:
         """Store one telemetry batch; the answer comes once it is durable, together with all that came meanwhile."""
@@ -156,37 +184,57 @@ class Aggregator:
             self._store.compact()
         return replies
 
-    async def open_round(self, cycle: int, roster: Sequence[str]) -> RoundStep:
-        """Begin the round of a cycle; a cycle whose policy is already stored answers with it."""
+    async def open_round(self, cycle: int, nodes: Sequence[str], roster: bytes | None = None) -> RoundStep:
+        """Begin the round of a cycle; a cycle whose policy is already stored answers with it.
+
+        Args:
+            roster: the signed roster of the current epoch; None where rounds are plain.
+
+        Raises:
+            TrustError: the roster is not of the pinned root.
+            DataError: a node that is not in the roster, or an agreement that its limits do not allow.
+        """
+        self._reopened = RoundStep()
+        if roster is not None:
+            self._accept(roster)
         policy = self._core.policy
         if policy is not None and policy.cycle >= cycle:
-            return RoundStep(policy=self._envelope())
-        return self._step(CycleOpened(cycle, tuple(sorted(roster))))
+            return RoundStep(self._core.snapshot().round, policy=self._envelope())
+        return self._step(CycleOpened(cycle, tuple(sorted(nodes))))
+
+    def _accept(self, envelope: bytes) -> None:
+        if self._roster_file.exists() and self._roster_file.read_bytes() == envelope:
+            return
+        self._roster = self._verified(envelope, self._roster.epoch if self._roster else 0)
+        write_atomic(self._roster_file, envelope)
 
     async def answer(self, messages: Sequence[tuple[str, bytes]]) -> RoundStep:
-        """Take the nodes' messages, in the order given."""
-        steps = [self._step(MessageArrived(node, data)) for node, data in messages]
-        return RoundStep(
-            messages=tuple(message for step in steps for message in step.messages),
-            policy=next((step.policy for step in steps if step.policy), None),
-            abandoned=next((step.abandoned for step in steps if step.abandoned), None),
-            refused=tuple(refusal for step in steps for refusal in step.refused),
-        )
+        """Take the nodes' messages, in the order given; after a restart, what the reopened round wants instead."""
+        reopened, self._reopened = self._reopened, RoundStep()
+        if reopened.over or reopened.messages:
+            return reopened
+        outcome = Outcome()
+        for node, data in messages:
+            self._run(MessageArrived(node, data), outcome)
+        return self._made(outcome)
 
     async def deadline(self) -> RoundStep:
-        """The wait for the round's messages is over.
+        """The wait for the round's messages is over; after a restart, what the reopened round wants instead.
 
-        A call repeated after a restart finds no round any more: it answers with what became of the cycle, so that
+        A call repeated after a restart may find no round any more: it answers with what became of the cycle, so that
         whoever drives it never waits for a round that is not there.
         """
+        reopened, self._reopened = self._reopened, RoundStep()
+        if reopened.over or reopened.messages:
+            return reopened
         fleet = self._core.snapshot()
         step = self._step(RoundDeadlinePassed(fleet.round))
-        if step.over or step.messages:
+        if step.over or step.messages or fleet.phase in (Phase.COLLECTING, Phase.TRYING):
             return step
         policy = self._core.policy
         if policy is not None and policy.cycle >= fleet.cycle:
-            return RoundStep(policy=self._envelope())
-        return RoundStep(abandoned="the round was lost in a restart of the aggregator")
+            return RoundStep(fleet.round, policy=self._envelope())
+        return RoundStep(fleet.round, abandoned="the round ended as the aggregator restarted")
 
     async def policy(self) -> bytes | None:
         """The newest signed policy; None before the first."""
@@ -210,28 +258,36 @@ class Aggregator:
         return newest[1] if newest else None
 
     def _step(self, event: FleetEvent) -> RoundStep:
-        instructions = self._core.handle(event)
-        write_atomic(self._state, self._core.state())
-        return self._execute(instructions)
+        outcome = Outcome()
+        self._run(event, outcome)
+        return self._made(outcome)
 
-    def _execute(self, instructions: Sequence[FleetInstruction]) -> RoundStep:
-        messages: list[tuple[str, bytes]] = []
-        refused: list[tuple[str, str]] = []
-        policy, abandoned = None, None
+    def _made(self, outcome: Outcome) -> RoundStep:
+        fleet = self._core.snapshot()
+        return outcome.step(fleet.round, fleet.phase is Phase.TRYING)
+
+    def _executed(self, instructions: Sequence[FleetInstruction]) -> RoundStep:
+        outcome = Outcome()
+        self._execute(instructions, outcome)
+        return self._made(outcome)
+
+    def _run(self, event: FleetEvent, outcome: Outcome) -> None:
+        """Let the core decide, make that durable, then do it."""
+        started = self._clock()
+        instructions = self._core.handle(event)
+        outcome.cpu_s += self._clock() - started
+        if instructions:  # an event that returned nothing changed nothing that survives
+            write_atomic(self._state, self._core.state())
+        self._execute(instructions, outcome)
+
+    def _execute(self, instructions: Sequence[FleetInstruction], outcome: Outcome) -> None:
         for instruction in instructions:
-            if isinstance(instruction, Send):
-                messages.append((instruction.node, instruction.data))
-            elif isinstance(instruction, Broadcast):
-                messages += [(node, instruction.data) for node in instruction.nodes]
-            elif isinstance(instruction, Refused):
-                refused.append((instruction.node, f"{instruction.reason.value}: {instruction.detail}"))
-            elif isinstance(instruction, Abandoned):
-                abandoned = instruction.reason
-            elif isinstance(instruction, StorePolicy):
+            if isinstance(instruction, StorePolicy):
                 self._registry.put(instruction.policy.version, self._signer.sign(instruction.policy))
-                policy = self._step(PolicyStored(instruction.policy)).policy
+                self._run(PolicyStored(instruction.policy), outcome)
             elif isinstance(instruction, BroadcastPolicy):
-                policy = self._envelope()
+                outcome.policy = self._envelope()
             elif isinstance(instruction, Log):
                 LOG.info(instruction.text)
-        return RoundStep(tuple(messages), policy, abandoned, tuple(refused))
+            else:
+                outcome.note(instruction)

@@ -2,13 +2,15 @@
 
 A restarted agent runs its constructor again, so whatever must survive lies in its folder:
 
-    state.json   last finished cycle and its record, strategies, what is known, position of the outbox
-    spool/       telemetry that the aggregator has not acknowledged
+    state.json            last finished cycle and its record, strategies, what is known, position of the outbox
+    spool/                telemetry that the aggregator has not acknowledged
+    roster, rounds.json   see ``NodeRounds``
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,15 +19,18 @@ import msgspec
 
 from actors.energy import NodeMeter
 from actors.node_loop import CycleRecord, CycleStarted, Event, Measure, Measured, NodeLoop, Plan
+from actors.node_rounds import Accord, Answer, Entropy, NodeRounds, RoundsSpec
 from actors.outbox import Link, Outbox, Position
+from aggregation.canary_node import report
 from aggregation.catalogue import Catalogue
 from aggregation.distill import local_update
-from aggregation.plain import PlainClient
+from aggregation.participant import TRIALS, kind_of
 from aggregation.signing import PolicyRefusedError, verify
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError, TrustError
 from quasim.meters import NoMeter
 from quasim.search import strategy
+from quasim.space import Floats
 from quasim.standing import Contestable, Standing, standing
 from quasim.targets import DeviceFacts, Target
 from quasim.targets.profile import Profilable, Profile
@@ -65,6 +70,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
     first_cycle: int
     evaluations: int
     recheck: int
+    rounds: RoundsSpec
 
 
 def fingerprint(site_key: bytes) -> str:
@@ -120,9 +126,17 @@ class NodeAgent:
 
     Args:
         meter: of the target's device; None: unmetered.
+        entropy: gives so many unpredictable bytes, for the keys of its rounds.
     """
 
-    def __init__(self, spec: NodeSpec, target: Target, link: Link, meter: NodeMeter | None = None) -> None:
+    def __init__(
+        self,
+        spec: NodeSpec,
+        target: Target,
+        link: Link,
+        meter: NodeMeter | None = None,
+        entropy: Entropy = os.urandom,
+    ) -> None:
         self._spec = spec
         self._target = target
         self._link = link
@@ -134,7 +148,6 @@ class NodeAgent:
                 f"{spec.site_key} on this machine is not the site key of this fleet", "copy the driver's site.key here"
             )
         self._spaces = {(target.name, problem): target.space(problem) for problem in spec.problems}
-        self._client: PlainClient | None = None
         self._counts: dict[str, int] = {}
         self._record: CycleRecord | None = None
         # Before anything is read: a predecessor that is being killed may still be committing.
@@ -142,6 +155,7 @@ class NodeAgent:
         try:
             position = self._restore()
             ids = IdDictionary(spec.dictionary, key)
+            self._rounds = NodeRounds(spec.name, spec.federation, spec.folder, spec.rounds, entropy)
             self._outbox = Outbox(spec.folder / "spool", spec.name, target.device.family, ids, position)
         except BaseException:
             self._owned.close()
@@ -208,19 +222,33 @@ class NodeAgent:
             )
         except PolicyRefusedError as error:
             LOG.warning("%s keeps policy %d: %s", self._spec.name, self._loop.policy_version, error)
+        self._rounds.forget()
         return self._loop.policy_version
 
-    def answer(self, message: bytes, catalogue: bytes) -> list[bytes]:
-        """The node's side of a round. A message that must not be answered is refused with silence and a log line."""
-        if self._client is None:
-            layout = Catalogue.from_bytes(catalogue)
-            vector = local_update(layout, self._spaces, self._loop.all_known())
-            self._client = PlainClient(vector, self._loop.policy_digest)
+    def enrolment(self) -> bytes:
+        """The node's signed request to take part in rounds."""
+        return self._rounds.enrolment(self._target.device.family)
+
+    def accept_roster(self, envelope: bytes) -> None:
+        """See ``NodeRounds.accept``."""
+        self._rounds.accept(envelope)
+
+    def answer(self, message: bytes, accord: Accord) -> Answer:
+        """The node's side of a round, and of the trial of a new policy after it.
+
+        A message that must not be answered is refused with silence and a log line.
+        """
         try:
-            return self._client.handle(message)
+            if kind_of(message) == TRIALS:
+                return Answer((report(message, self._spaces, partial(self._target.playoff, metered=False)),), 0.0)
+            policy = self._loop.policy_digest
+            return self._rounds.answer(message, accord.agreement, policy, lambda: self._vector(accord.catalogue))
         except DataError as error:
             LOG.warning("%s does not answer: %s", self._spec.name, error)
-            return []
+            return Answer((), 0.0)
+
+    def _vector(self, catalogue: Catalogue) -> Floats:
+        return local_update(catalogue, self._spaces, self._loop.all_known())
 
     def top(self, problem: Problem, count: int) -> list[Trial]:
         """The fastest trials that this node knows of a problem."""
@@ -267,7 +295,8 @@ class NodeAgent:
     def _commit(self, record: CycleRecord) -> None:
         """The batch, then the state that makes it count."""
         self._outbox.prepare(self._evaluations(record))
-        self._record, self._client = record, None
+        self._record = record
+        self._rounds.forget()
         self._save()
 
     def _save(self) -> None:

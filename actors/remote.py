@@ -14,11 +14,13 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.aggregator import Aggregator, AggregatorSnapshot, AggregatorSpec, RoundStep
+from actors.aggregator import Aggregator, AggregatorSnapshot, AggregatorSpec
 from actors.compile_tasks import RayCompiler
 from actors.energy import NodeMeter
 from actors.node_agent import NodeAgent, NodeSnapshot, NodeSpec
 from actors.node_loop import CycleRecord
+from actors.node_rounds import Accord, Answer
+from actors.round_step import RoundStep
 from quasim.standing import Standing
 from quasim.targets import Target
 from quasim.targets.profile import Profile
@@ -94,8 +96,10 @@ class RayAggregator:
         """See ``Aggregator.submit``, and so for every method below."""
         return await self._aggregator().submit(batch)
 
-    async def open_round(self, cycle: int, roster: Sequence[str]) -> RoundStep:  # noqa: D102
-        return await self._aggregator().open_round(cycle, roster)
+    async def open_round(  # noqa: D102
+        self, cycle: int, nodes: Sequence[str], roster: bytes | None = None
+    ) -> RoundStep:
+        return await self._aggregator().open_round(cycle, nodes, roster)
 
     async def answer(self, messages: Sequence[tuple[str, bytes]]) -> RoundStep:  # noqa: D102
         return await self._aggregator().answer(messages)
@@ -141,8 +145,14 @@ class RayNode:
     def adopt(self, envelope: bytes) -> int:  # noqa: D102
         return self._agent().adopt(envelope)
 
-    def answer(self, message: bytes, catalogue: bytes) -> list[bytes]:  # noqa: D102
-        return self._agent().answer(message, catalogue)
+    def enrolment(self) -> bytes:  # noqa: D102
+        return self._agent().enrolment()
+
+    def accept_roster(self, envelope: bytes) -> None:  # noqa: D102
+        self._agent().accept_roster(envelope)
+
+    def answer(self, message: bytes, accord: Accord) -> Answer:  # noqa: D102
+        return self._agent().answer(message, accord)
 
     def top(self, problem: Problem, count: int) -> list[Trial]:  # noqa: D102
         return self._agent().top(problem, count)

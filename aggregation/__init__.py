@@ -1,16 +1,24 @@
 """What the fleet learns: rounds, sums, refined policies, signatures. No Ray, no sockets."""
 
+from aggregation.agreement import Agreement, Noise
 from aggregation.catalogue import Catalogue, Spaces
 from aggregation.distill import local_update, refine
+from aggregation.envelope import Distrust
+from aggregation.fleet_server import FleetServer, round_server
 from aggregation.fleet_state import AggregatorCore
+from aggregation.participant import Participant
 from aggregation.plain import PlainClient, PlainServer
 from aggregation.rounds import RoundClient, RoundServer, RoundSpec
-from aggregation.signing import Distrust, PolicyRefusedError, PolicySigner, verify
+from aggregation.signing import PolicyRefusedError, PolicySigner, verify
 
 __all__ = [
     "AggregatorCore",
+    "Agreement",
     "Catalogue",
     "Distrust",
+    "FleetServer",
+    "Noise",
+    "Participant",
     "PlainClient",
     "PlainServer",
     "PolicyRefusedError",
@@ -21,5 +29,6 @@ __all__ = [
     "Spaces",
     "local_update",
     "refine",
+    "round_server",
     "verify",
 ]

@@ -1,7 +1,8 @@
 """The aggregator's learning as one pure state machine: cycles become rounds, and rounds become policies.
 
-    IDLE ──CycleOpened──► COLLECTING ──sum──► STORING ──PolicyStored──► IDLE (policy broadcast)
-                              └──below the floor──► IDLE (Abandoned, no new policy)
+    IDLE ─CycleOpened─► COLLECTING ─sum─► TRYING ─not slower─► STORING ─PolicyStored─► IDLE (policy broadcast)
+                            │                └──slower: held back──► IDLE (Abandoned, no new policy)
+                            └──below the floor──► IDLE (Abandoned, no new policy)
 
 Whoever runs it saves ``state()`` after ``handle`` and ``restore`` *before* executing what came back (an event that
 returned nothing changed nothing that survives); then no round number is used twice and no version is signed with two
@@ -10,17 +11,27 @@ contents, whenever it is killed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import msgspec
 
+from aggregation.canary import Canary, Held, Released
 from aggregation.catalogue import Catalogue
 from aggregation.distill import refine
+from aggregation.fleet_events import (
+    BroadcastPolicy,
+    CycleOpened,
+    FleetEvent,
+    FleetInstruction,
+    Log,
+    RoundDeadlinePassed,
+    RoundEnded,
+    StorePolicy,
+    Tried,
+)
 from aggregation.rounds import (
     Abandoned,
-    Broadcast,
     DeadlinePassed,
     Event,
     Finished,
@@ -31,60 +42,18 @@ from aggregation.rounds import (
     RoundResult,
     RoundServer,
     RoundSpec,
-    Send,
 )
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError
 from quasim.policy import Policy
 
-
-@dataclass(frozen=True, slots=True)
-class CycleOpened:
-    """A fleet cycle asks these nodes for their knowledge; an unfinished round before it is dropped."""
-
-    cycle: int
-    roster: tuple[str, ...]
+Canaries = Callable[[int, Sequence[str]], Sequence[str]]
+"""Chooses who tries the policy of a cycle, out of the participants of its round; nobody: it is released untried."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoundDeadlinePassed:
-    """The wait of this round is over; one of a round that has ended is ignored."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyStored:
-    """A policy is durable: the one just asked for or, where the state was lost, the newest of the registry."""
-
-    policy: Policy
-
-
-FleetEvent = CycleOpened | MessageArrived | RoundDeadlinePassed | PolicyStored
-
-
-@dataclass(frozen=True, slots=True)
-class StorePolicy:
-    """Sign the policy, make it durable, then report ``PolicyStored``. Asked twice, it is the same to the bit."""
-
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
-class BroadcastPolicy:
-    """Give the signed policy to all nodes of the fleet; the cycle is over."""
-
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """A line for the log."""
-
-    text: str
-
-
-FleetInstruction = Send | Broadcast | Refused | Abandoned | StorePolicy | BroadcastPolicy | Log
+def nobody(cycle: int, participants: Sequence[str]) -> Sequence[str]:
+    """No canaries."""
+    return ()
 
 
 class Phase(str, Enum):
@@ -92,6 +61,7 @@ class Phase(str, Enum):
 
     IDLE = "idle"
     COLLECTING = "collecting"
+    TRYING = "trying"
     STORING = "storing"
 
 
@@ -113,7 +83,11 @@ class FleetSnapshot(msgspec.Struct, frozen=True):
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
-    """All that survives; the vectors of a round in flight do not."""
+    """All that survives; the vectors of a round in flight do not.
+
+    Attributes:
+        trial: a policy that the canaries try; pending: one that is being stored.
+    """
 
     federation: str
     cycle: int = -1
@@ -121,6 +95,8 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     roster: tuple[str, ...] = ()
     collecting: bool = False
     policy: Policy | None = None
+    trial: Policy | None = None
+    canaries: tuple[str, ...] = ()
     pending: Policy | None = None
 
 
@@ -132,16 +108,24 @@ class AggregatorCore:
         catalogue: topics that the fleet agreed on.
         floor: fewest nodes that a policy may come from.
         protocol: builds the server of a round, such as ``PlainServer``.
+        canaries: who tries a new policy before it is released.
     """
 
     def __init__(
-        self, federation: str, catalogue: Catalogue, floor: int, protocol: Callable[[RoundSpec], RoundServer]
+        self,
+        federation: str,
+        catalogue: Catalogue,
+        floor: int,
+        protocol: Callable[[RoundSpec], RoundServer],
+        canaries: Canaries = nobody,
     ) -> None:
         self._catalogue = catalogue
         self._floor = floor
         self._protocol = protocol
+        self._canaries = canaries
         self._state = _State(federation)
         self._server: RoundServer | None = None
+        self._canary: Canary | None = None
 
     @property
     def policy(self) -> Policy | None:
@@ -151,8 +135,7 @@ class AggregatorCore:
     def snapshot(self) -> FleetSnapshot:
         """Where things stand."""
         state = self._state
-        phase = Phase.STORING if state.pending else Phase.COLLECTING if state.collecting else Phase.IDLE
-        return FleetSnapshot(phase, state.cycle, state.round, state.roster, _version(state.policy))
+        return FleetSnapshot(_phase(state), state.cycle, state.round, state.roster, _version(state.policy))
 
     def handle(self, event: FleetEvent) -> list[FleetInstruction]:
         """What to do about an event.
@@ -174,8 +157,8 @@ class AggregatorCore:
         return to_msgpack(self._state)
 
     def restore(self, data: bytes, newest: Policy | None = None) -> list[FleetInstruction]:
-        """Continue from ``state()``: a round in flight is opened again under a new number; a policy that was being
-        stored counts as stored if the registry has it, else it is asked for again.
+        """Continue from ``state()``: a round in flight is opened again under a new number, and a policy on trial is
+        tried again; one that was being stored counts as stored if the registry has it, else it is asked for again.
 
         Args:
             newest: newest policy of the registry; None where it is empty.
@@ -189,10 +172,12 @@ class AggregatorCore:
                 f"the state is of federation {state.federation!r}, not {self._state.federation!r}",
                 "use the folder of this fleet",
             )
-        self._state, self._server = state, None
+        self._state, self._server, self._canary = state, None, None
         instructions = self._stored(newest) if newest else []
         if state.pending:
             instructions.append(StorePolicy(state.pending))
+        elif state.trial:
+            instructions += self._try(state.trial, state.canaries)
         elif state.collecting:
             instructions += self._open_round(f"restarted during round {state.round}")
         return instructions
@@ -209,24 +194,33 @@ class AggregatorCore:
                 f"cycle {event.cycle} is not newer than {state.policy.cycle}, of policy {state.policy.version}",
                 "open the next cycle",
             )
+        if state.trial and event.cycle == state.cycle:
+            # Its sum is known: another round of the same vectors, less those who left, would tell theirs.
+            return self._try(state.trial, state.canaries)
         state.cycle, state.roster = event.cycle, tuple(sorted(set(event.roster)))
         return self._open_round(f"cycle {event.cycle}")
 
     def _open_round(self, why: str) -> list[FleetInstruction]:
         state = self._state
         state.round += 1
-        state.collecting = True
+        state.collecting, state.trial, self._canary = True, None, None
         held = state.policy.digest if state.policy else ""
         spec = RoundSpec(state.round, state.roster, held, self._catalogue.length, self._floor)
         self._server = server = self._protocol(spec)
         return [Log(f"{why}: round {spec.number} asks {len(spec.roster)} nodes"), *self._run(server, Opened())]
 
     def _expire(self, event: RoundDeadlinePassed) -> list[FleetInstruction]:
-        if self._server is None or not self._state.collecting or event.number != self._state.round:
+        if event.number != self._state.round:
+            return []
+        if self._canary is not None:
+            return self._run_canary(self._canary, DeadlinePassed())
+        if self._server is None or not self._state.collecting:
             return []
         return self._run(self._server, DeadlinePassed())
 
     def _take(self, event: MessageArrived) -> list[FleetInstruction]:
+        if self._canary is not None:
+            return self._run_canary(self._canary, event)
         if self._server is None:
             return [Refused(event.node, Refusal.LATE, "no round was opened since the start")]
         return self._run(self._server, event)
@@ -237,15 +231,17 @@ class AggregatorCore:
         for instruction in server.handle(event):
             if isinstance(instruction, Finished):
                 instructions += self._learn(instruction.result)
+            elif isinstance(instruction, Abandoned):
+                self._state.collecting = False
+                instructions += [RoundEnded((), instruction.dropouts), instruction]
             else:
-                self._state.collecting &= not isinstance(instruction, Abandoned)
                 instructions.append(instruction)
         return instructions
 
     def _learn(self, result: RoundResult) -> list[FleetInstruction]:
         state = self._state
         state.collecting = False
-        state.pending = refine(
+        policy = refine(
             state.policy,
             self._catalogue,
             result.sums,
@@ -255,7 +251,38 @@ class AggregatorCore:
             protocol=result.protocol,
         )
         given = f"{len(result.participants)} of {len(state.roster)} nodes, {len(result.refused)} messages refused"
-        return [Log(f"round {result.number}: {given} ({result.protocol})"), StorePolicy(state.pending)]
+        ended = RoundEnded(result.participants, result.dropouts)
+        log = Log(f"round {result.number}: {given} ({result.protocol})")
+        return [log, ended, *self._try(policy, self._canaries(state.cycle, result.participants))]
+
+    def _try(self, policy: Policy, nodes: Sequence[str]) -> list[FleetInstruction]:
+        if not nodes:
+            return self._release(policy)
+        state = self._state
+        state.trial, state.canaries = policy, tuple(nodes)
+        self._canary = canary = Canary(state.policy, policy, nodes)
+        return self._run_canary(canary, Opened())
+
+    def _run_canary(self, canary: Canary, event: Event) -> list[FleetInstruction]:
+        instructions: list[FleetInstruction] = []
+        for instruction in canary.handle(event):
+            if isinstance(instruction, Released):
+                instructions += [Tried(instruction.tallies), *self._release(instruction.policy)]
+            elif isinstance(instruction, Held):
+                instructions += [Tried(instruction.tallies), self._hold()]
+            else:
+                instructions.append(instruction)
+        return instructions
+
+    def _release(self, policy: Policy) -> list[FleetInstruction]:
+        self._state.trial, self._canary = None, None
+        self._state.pending = policy
+        return [StorePolicy(policy)]
+
+    def _hold(self) -> Abandoned:
+        state = self._state
+        state.trial, self._canary = None, None
+        return Abandoned(state.round, f"the canaries held the new policy back, {_version(state.policy)} stays in force")
 
     def _stored(self, policy: Policy) -> list[FleetInstruction]:
         state = self._state
@@ -270,6 +297,14 @@ class AggregatorCore:
             state.policy, state.cycle = policy, max(state.cycle, policy.cycle)
             return [BroadcastPolicy(policy), Log(f"policy {policy.version} of cycle {policy.cycle}")]
         return []
+
+
+def _phase(state: _State) -> Phase:
+    if state.pending:
+        return Phase.STORING
+    if state.trial:
+        return Phase.TRYING
+    return Phase.COLLECTING if state.collecting else Phase.IDLE
 
 
 def _version(policy: Policy | None) -> int:

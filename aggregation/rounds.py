@@ -62,6 +62,9 @@ class Refusal(str, Enum):
     OTHER_POLICY = "other_policy"
     WRONG_LENGTH = "wrong_length"
     OUT_OF_RANGE = "out_of_range"
+    BAD_SIGNATURE = "bad_signature"
+    BAD_KEY = "bad_key"
+    BAD_SHARE = "bad_share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,14 @@ class Refused:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Dropouts:
+    """Nodes that a round went on without from one of its steps."""
+
+    step: str
+    nodes: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RoundResult:
     """What a round gave.
@@ -119,6 +130,10 @@ class RoundResult:
         participants: nodes in the sum, ascending.
         sums: float64 sum of their vectors, shape (length,), read-only.
         refused: messages that did not count, in order of arrival.
+        weight: sum of their weights; None where the protocol has none.
+        dropouts: by step, in order; only steps that lost a node.
+        received_bytes: of all messages that the server took; None where it was not counted.
+        sent_bytes: of all messages that it sent, once for each receiver; None where it was not counted.
     """
 
     number: int
@@ -126,6 +141,10 @@ class RoundResult:
     participants: tuple[str, ...]
     sums: Floats
     refused: tuple[Refused, ...]
+    weight: float | None = None
+    dropouts: tuple[Dropouts, ...] = ()
+    received_bytes: int | None = None
+    sent_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.sums).all():
@@ -147,6 +166,7 @@ class Abandoned:
     number: int
     reason: str
     refused: tuple[Refused, ...] = ()
+    dropouts: tuple[Dropouts, ...] = ()
 
 
 Instruction = Send | Broadcast | Refused | Finished | Abandoned

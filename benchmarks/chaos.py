@@ -35,7 +35,6 @@ agents: 3
 late_agents: 1
 cycles: 6
 evaluations: 3
-floor: 2
 """
 
 

@@ -15,6 +15,7 @@ from ray.actor import ActorHandle
 
 from actors.aggregator import AggregatorSpec
 from actors.remote import AGENT_CPUS, RayAggregator, as_handle, start_aggregator
+from aggregation.agreement import Agreement
 from aggregation.catalogue import Catalogue
 from benchmarks.harness import Bar, Row, main, say
 from cluster.ray_session import local_cluster
@@ -135,6 +136,7 @@ def _aggregator(folder: Path) -> tuple[str, ActorHandle[RayAggregator]]:
         federation="benchmark",
         catalogue=Catalogue(()),
         floor=1,
+        agreement=Agreement(secure=False),
     )
     name = str(folder)
     return name, start_aggregator(spec, name, ray.get_runtime_context().get_node_id())

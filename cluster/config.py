@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,7 +21,7 @@ ENVIRONMENT = {"QUASIM_SEED": "seed", "QUASIM_CYCLES": "cycles", "QUASIM_OUT": "
 """Variables that override the file, and the field that each sets."""
 
 
-LEAST = {"seed": 0, "agents": 1, "late_agents": 0, "cycles": 1, "evaluations": 1, "recheck": 0, "floor": 1}
+LEAST = {"seed": 0, "agents": 1, "late_agents": 0, "cycles": 1, "evaluations": 1, "recheck": 0}
 """Least value of each whole-number field."""
 
 
@@ -37,6 +37,67 @@ class ProblemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Problem.parse(self.kernel, self.shape)
 
 
+class PrivacyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Differential privacy of a run's rounds.
+
+    Attributes:
+        epsilon, delta: what all rounds of the run together may reveal of what a node gave.
+        clip: L2 norm that a node's vector is scaled down to.
+        colluding: survivors that may tell the aggregator their noise; the others' must do.
+    """
+
+    epsilon: float
+    delta: float = 1e-6
+    clip: float = 4.0
+    colluding: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epsilon, self.clip) <= 0 or not 0 < self.delta < 1 or self.colluding < 0:
+            raise ConfigError(
+                f"privacy of epsilon={self.epsilon}, delta={self.delta}, clip={self.clip}, colluding={self.colluding}",
+                "use positive numbers, a delta below 1, and 0 or more that collude",
+            )
+
+
+class AggregationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the fleet learns from its nodes.
+
+    Attributes:
+        protocol: secure: the aggregator sees sums alone; plain: each node's vector.
+        roster: local: the run enrols its own nodes; site: those that the site's accepted roster names take part.
+        floor: fewest participants of a round; the secure protocol wants two thirds of the roster and one more anyway.
+        ring_bits, scale_bits: fixed point of the sums; the fleet's entries lie within [−1, 1].
+        groups: sum rosters of 96 and more in groups of 32 and more, and take the median of their means.
+        canary: nodes of each cohort that try a policy before the others get it; 0: none.
+        step_timeout_s: a node that takes longer for one step of a round has dropped out of it.
+        privacy: None: sums are exact.
+    """
+
+    protocol: Literal["secure", "plain"] = "secure"
+    roster: Literal["local", "site"] = "local"
+    floor: int = 2
+    ring_bits: Literal[32, 64] = 32
+    scale_bits: int = 20
+    groups: bool = True
+    canary: int = 3
+    step_timeout_s: float = 60.0
+    privacy: PrivacyConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.floor < 1 or self.canary < 0:
+            raise ConfigError(
+                f"floor={self.floor}, canary={self.canary}", "give a floor of 1 or more and 0 or more canaries"
+            )
+        if not 0 <= self.scale_bits < self.ring_bits - 2:
+            raise ConfigError(
+                f"scale_bits={self.scale_bits} of ring_bits={self.ring_bits}", "leave room for sums: use 20 of 32"
+            )
+        if self.step_timeout_s <= 0:
+            raise ConfigError(f"step_timeout_s={self.step_timeout_s} is not a time", "give seconds above 0")
+        if self.privacy and self.protocol == "plain":
+            raise ConfigError("privacy with protocol: plain", "noise is sized for sums that nobody can look into")
+
+
 class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that `quasim run` needs to know.
 
@@ -47,7 +108,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cycles: how often each node runs a generation and the fleet learns from it.
         evaluations: new genomes that a node measures per problem and cycle.
         recheck: elites that a node measures again, interleaved, at the start of a cycle.
-        floor: fewest participants of a round; below it nothing is shared.
+        aggregation: how the fleet learns from its nodes.
         cycle_timeout_s: a node that takes longer misses the round of that cycle.
         gpus_per_agent: of a GPU target, 1; less: a share, so that several agents take turns on a GPU.
         labels: Ray node labels that the agents' machines must carry, such as ``ray.io/accelerator-type: H100``.
@@ -65,7 +126,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cycles: int = 10
     evaluations: int = 3
     recheck: int = 3
-    floor: int = 2
+    aggregation: AggregationConfig = AggregationConfig()
     gpus_per_agent: float = 1.0
     labels: dict[str, str] = {}
     strategy: str = "evolution"
@@ -99,8 +160,9 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(
                 f"gpus_per_agent={self.gpus_per_agent} is not a share of a GPU", "give 1, or less above 0"
             )
-        if self.agents is not None and self.floor > self.agents:
-            raise ConfigError(f"floor={self.floor} is above agents={self.agents}", "no round could ever finish")
+        floor = self.aggregation.floor
+        if self.agents is not None and floor > self.agents:
+            raise ConfigError(f"floor={floor} is above agents={self.agents}", "no round could ever finish")
 
     def _check_problems(self) -> None:
         if isinstance(self.target, ReplaySpec):

@@ -9,14 +9,18 @@ SITE/federations/NAME/roster                the newest that the site accepted
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
+from aggregation.enrolment import request_enrolment
 from aggregation.envelope import signing_key
-from aggregation.roster import Limits, Member, Roster, request_enrolment, sign_roster, verify_enrolment, verify_roster
+from aggregation.roster import (
+    Limits,
+    Roster,
+    demand_name,
+    sign_roster,
+    verify_roster,
+)
 from quasim.errors import ConfigError, DataError, StorageError, TrustError
 from storage.files import create_atomic, make_folder, storage_errors, write_atomic
 from storage.keys import load_or_create_key
@@ -91,20 +95,28 @@ class RootFolder:
         """Sign the next epoch's roster and keep it; no epoch is ever signed with two contents.
 
         Raises:
-            StorageError: another process signed this epoch first.
+            StorageError: another process signed this epoch first, with other members.
         """
         envelope = sign_roster(self._seed, roster)
-        if not create_atomic(self.roster_file(roster.epoch), envelope):
+        made = create_atomic(self.roster_file(roster.epoch), envelope)
+        if not made and self.envelope(roster.epoch) != envelope:
             raise StorageError(f"epoch {roster.epoch} of {roster.federation!r} was signed meanwhile", "run it again")
         return envelope
 
 
 @dataclass(frozen=True, slots=True)
 class SiteFolder:
-    """What a site keeps of one federation."""
+    """What a site keeps of one federation.
+
+    Raises:
+        DataError: a federation of that name cannot be.
+    """
 
     site: Path
     federation: str
+
+    def __post_init__(self) -> None:
+        demand_name("federation", self.federation)
 
     @property
     def folder(self) -> Path:
@@ -159,8 +171,8 @@ class SiteFolder:
         Raises:
             DataError: a name that no roster would hold.
         """
-        # Named with a throw-away key first, so that a bad name leaves no file.
-        request_enrolment(bytes(32), self.federation, node, cohort)
+        demand_name("node", node)
+        demand_name("cohort", cohort)
         return request_enrolment(load_or_create_key(self.identity_file(node)), self.federation, node, cohort)
 
     def roster(self) -> Roster | None:
@@ -171,9 +183,21 @@ class SiteFolder:
         """
         if not self._roster_file.exists():
             return None
+        return verify_roster(self.envelope(), root=self.root(), federation=self.federation, newer_than=0)
+
+    def envelope(self) -> bytes:
+        """The newest accepted roster as it was signed.
+
+        Raises:
+            ConfigError: the site has accepted none.
+        """
+        if not self._roster_file.exists():
+            raise ConfigError(
+                f"this site has accepted no roster of federation {self.federation!r}",
+                "quasim federation roster FILE --accept, or use roster: local",
+            )
         with storage_errors("read the roster", self._roster_file):
-            envelope = self._roster_file.read_bytes()
-        return verify_roster(envelope, root=self.root(), federation=self.federation, newer_than=0)
+            return self._roster_file.read_bytes()
 
     def accept(self, envelope: bytes) -> Roster:
         """Keep a roster; that of the epoch which the site holds already changes nothing if it is the same.
@@ -188,64 +212,3 @@ class SiteFolder:
         roster = verify_roster(envelope, root=self.root(), federation=self.federation, newer_than=epoch)
         write_atomic(self._roster_file, envelope)
         return roster
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFederation:
-    """A federation of one machine, ready for rounds.
-
-    Attributes:
-        root: raw public key that its roster is verified with.
-        roster: the current epoch, as signed.
-        identities: file of each node's secret key.
-    """
-
-    root: bytes
-    roster: bytes
-    identities: Mapping[str, Path]
-
-
-def local_federation(
-    site: Path, federation: str, cohorts: Mapping[str, str], server: bytes, limits: Limits
-) -> LocalFederation:
-    """The federation of the nodes that one machine runs, made without asking; a new epoch only if something changed.
-
-    The root's key lies beside the identities here: it keeps the protocol the same as between organisations, and
-    protects nothing from whoever can read the site folder.
-
-    Args:
-        cohorts: cohort of each node id.
-        server: raw public key of the aggregator.
-
-    Raises:
-        TrustError: the site pinned a root elsewhere for a federation of this name.
-        DataError: a name or key that no roster would hold.
-    """
-    home = SiteFolder(site, federation)
-    requests = [home.enrol(node, cohort) for node, cohort in sorted(cohorts.items())]
-    members = [verify_enrolment(request, federation=federation) for request in requests]
-    envelope = local_roster(site, federation, members, server, limits)
-    return LocalFederation(home.root(), envelope, {node: home.identity_file(node) for node in sorted(cohorts)})
-
-
-def local_roster(site: Path, federation: str, members: Sequence[Member], server: bytes, limits: Limits) -> bytes:
-    """The signed roster of exactly these members under the site's own root, which it pins and accepts.
-
-    Raises:
-        TrustError: the site pinned a root elsewhere for a federation of this name.
-        DataError: a member or key that no roster would hold.
-        StorageError: another run on this site changed the federation at the same moment.
-    """
-    home = SiteFolder(site, federation)
-    root = RootFolder(home.folder / "root")
-    if not root.roster_file(1).exists():
-        RootFolder.create(root.folder, federation, server, limits)
-    home.pin(root.public_key)
-    newest = root.newest()
-    ordered = tuple(sorted(members, key=lambda member: member.node))
-    wanted = msgspec.structs.replace(newest, server=server, limits=limits, members=ordered)
-    if wanted != newest:
-        root.publish(msgspec.structs.replace(wanted, epoch=newest.epoch + 1))
-    envelope = root.envelope(wanted.epoch + (wanted != newest))
-    home.accept(envelope)
-    return envelope

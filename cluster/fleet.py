@@ -9,22 +9,28 @@ so a killed actor or a resumed run changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.aggregator import AggregatorSpec, RoundStep
+from actors.aggregator import AggregatorSpec
 from actors.node_agent import NodeSpec, fingerprint
 from actors.node_loop import CycleRecord
+from actors.node_rounds import Accord, RoundsSpec
 from actors.remote import RayAggregator, RayNode, start_aggregator, start_node
+from aggregation.agreement import SMALLEST
 from aggregation.catalogue import Catalogue
 from aggregation.signing import PolicySigner, verify
+from cluster.agreed import agreement
+from cluster.calls import get
 from cluster.config import FleetConfig
+from cluster.federation import SiteFolder
+from cluster.membership import Membership
 from cluster.placement import Machine, places, settle
+from cluster.rounds import Round, Rounds
 from cluster.run_folder import RunFolder
 from cluster.run_log import Final, FleetCycle, FleetEnd, RoundOutcome
 from quasim.codec import from_json, to_json
@@ -38,14 +44,6 @@ from storage.files import write_atomic
 from storage.keys import load_or_create_key
 
 LOG = logging.getLogger(__name__)
-
-ROUND_ATTEMPTS = 3
-"""A round that an aggregator's restart swallowed is opened again this often."""
-
-ROUND_TIMEOUT_S = 60.0
-
-ANSWER_TIMEOUT_S = 600.0
-"""Longer than any single call takes but a cycle, which has a limit of its own."""
 
 FLUSH_ATTEMPTS = 10
 
@@ -74,9 +72,16 @@ class Fleet:
         self._done = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
         self._places = places(self._config, machines)
         self._driver = machines[0].node_id
+        secure = self._config.aggregation.protocol == "secure"
+        self._membership = Membership(self._config, site, self._public_key) if secure else None
         self._start_nodes(len(self._done))
         self._catalogue = self._agree_on_catalogue()
+        self._agreement = agreement(self._config, self._member_counts(), self._catalogue.length)
         self._aggregator = self._start_aggregator()
+        accord = Accord(self._catalogue, self._agreement)
+        if secure and max(self._member_counts()) < SMALLEST:
+            self._say("a roster of one: its rounds are plain, since the sum of one vector is that vector")
+        self._rounds = Rounds(self._config, self._aggregator, accord, self._membership, say)
 
     def run(self) -> list[FleetCycle]:
         """Run the cycles that are not yet in the log; all of the log at the end.
@@ -84,7 +89,7 @@ class Fleet:
         Raises:
             QuasimError: a node cannot work, or the aggregator cannot be reached.
         """
-        policy = _get(self._aggregator.policy.remote(), "the aggregator")
+        policy = get(self._aggregator.policy.remote(), "the aggregator")
         for cycle in range(len(self._done), self._config.cycles):
             self._start_nodes(cycle)
             policy = self._cycle(cycle, policy)
@@ -93,9 +98,11 @@ class Fleet:
 
     def _cycle(self, cycle: int, policy: bytes | None) -> bytes | None:
         records = self._measure(cycle, policy)
-        step, refused = self._round(cycle, [record.node for record in records if record.cycle == cycle])
-        newest = step.policy or policy
-        done = FleetCycle(cycle, tuple(records), self._outcome(step, newest, refused))
+        free = {record.node: self._nodes[record.node] for record in records if record.cycle == cycle}
+        ended = self._rounds.run(cycle, free)
+        newest = ended.policy or policy
+        write_atomic(self._folder.round_file(cycle), to_json(ended.log))
+        done = FleetCycle(cycle, tuple(records), self._outcome(ended, newest))
         write_atomic(self._folder.cycle_file(cycle), to_json(done))
         self._done.append(done)
         self._say(_headline(done, self._config.cycles))
@@ -122,7 +129,7 @@ class Fleet:
         for call in ready:
             name = self._busy.pop(call)
             try:
-                records.append(_get(call, name))
+                records.append(get(call, name))
             except QuasimError as error:
                 self._say(f"{name} failed in cycle {cycle}: {error}")
                 failures.append(error)
@@ -130,42 +137,12 @@ class Fleet:
             raise failures[0]
         return sorted(records, key=lambda record: (record.node, record.cycle))
 
-    def _round(self, cycle: int, roster: Sequence[str]) -> tuple[RoundStep, list[tuple[str, str]]]:
-        refused: list[tuple[str, str]] = []
-        for _ in range(ROUND_ATTEMPTS):
-            step: RoundStep = _get(self._aggregator.open_round.remote(cycle, roster), "the aggregator")
-            while not step.over:
-                refused += step.refused
-                step = self._deliver(step)
-            refused += step.refused
-            if step.policy or len(roster) < self._config.floor:
-                break
-        return step, refused
-
-    def _deliver(self, step: RoundStep) -> RoundStep:
-        """Bring messages to the nodes and their answers back, in the order of the roster."""
-        calls = [
-            (name, self._nodes[name].answer.remote(message, self._catalogue.to_bytes()))
-            for name, message in sorted(step.messages)
-        ]
-        if calls:
-            ray.wait([call for _, call in calls], num_returns=len(calls), timeout=ROUND_TIMEOUT_S)
-        answers = [(name, answer) for name, call in calls for answer in _answers(call)]
-        if not answers:
-            return _round_step(self._aggregator.deadline.remote())
-        return _round_step(self._aggregator.answer.remote(answers))
-
-    def _outcome(self, step: RoundStep, newest: bytes | None, refused: Sequence[tuple[str, str]]) -> RoundOutcome:
+    def _outcome(self, ended: Round, newest: bytes | None) -> RoundOutcome:
         if newest is None:
-            return RoundOutcome(0, "", 0, step.abandoned or "", tuple(refused))
+            return RoundOutcome(0, "", 0, ended.abandoned, ended.refused)
         policy = verify(newest, trusted_key=self._public_key, federation=self._config.federation, newer_than=0)
-        return RoundOutcome(
-            policy.version,
-            policy.protocol,
-            policy.participants if step.policy else 0,
-            step.abandoned or "",
-            tuple(refused),
-        )
+        participants = policy.participants if ended.policy else 0
+        return RoundOutcome(policy.version, policy.protocol, participants, ended.abandoned, ended.refused)
 
     def _adopt(self, policy: bytes | None) -> None:
         if policy is not None:
@@ -178,7 +155,7 @@ class Fleet:
         answers: dict[str, Any] = {}
         for name, made in calls.items():
             try:
-                answers[name] = _get(made, name)
+                answers[name] = get(made, name)
             except QuasimError as error:
                 self._say(str(error))
         return answers
@@ -197,7 +174,7 @@ class Fleet:
             if not sum(self._each(lambda node: node.flush.remote()).values()):
                 break
         nodes = tuple(self._each(lambda node: node.snapshot.remote()).values())
-        aggregator = _get(self._aggregator.snapshot.remote(), "the aggregator")
+        aggregator = get(self._aggregator.snapshot.remote(), "the aggregator")
         end = FleetEnd(self._problems, nodes, aggregator, finals, standings, profiles)
         write_atomic(self._folder.end, to_json(end))
         return end
@@ -211,9 +188,9 @@ class Fleet:
             return Final((), None)
         self._say(f"{problem}: playoff of {len(genomes)} finalists")
         name = min(tops)
-        default = _get(self._nodes[name].default.remote(problem), name)
+        default = get(self._nodes[name].default.remote(problem), name)
         entrants = genomes if default is None or default in genomes else [*genomes, default]
-        trials = _get(self._nodes[name].playoff.remote(problem, entrants), name)
+        trials = get(self._nodes[name].playoff.remote(problem, entrants), name)
         known = {trial.genome: trial for trial in trials}
         return Final(tuple(known[genome] for genome in genomes), None if default is None else known[default])
 
@@ -221,14 +198,14 @@ class Fleet:
         if winner is None:
             return None
         name = self._first_free()
-        standing: Standing | None = _get(self._nodes[name].standing.remote(winner.problem, winner.genome), name)
+        standing: Standing | None = get(self._nodes[name].standing.remote(winner.problem, winner.genome), name)
         return standing
 
     def _profile(self, winner: Trial | None) -> Profile | None:
         if winner is None:
             return None
         name = self._first_free()
-        profile: Profile | None = _get(self._nodes[name].profile.remote(winner.problem, winner.genome), name)
+        profile: Profile | None = get(self._nodes[name].profile.remote(winner.problem, winner.genome), name)
         return profile
 
     def _first_free(self) -> str:
@@ -268,14 +245,27 @@ class Fleet:
             first_cycle=first_cycle,
             evaluations=config.evaluations,
             recheck=config.recheck,
+            rounds=RoundsSpec(
+                secure=self._membership is not None,
+                identity=SiteFolder(self._site, config.federation).identity_file(name),
+                root=self._membership.root if self._membership else b"",
+            ),
         )
 
     def _agree_on_catalogue(self) -> Catalogue:
         """All that any of the first nodes can speak of; machines unlike in cores have spaces unlike in threads."""
         topics: set[Topic] = set()
         for name, node in self._nodes.items():
-            topics.update(Catalogue.from_bytes(_get(node.catalogue.remote(), name)).topics)
+            topics.update(Catalogue.from_bytes(get(node.catalogue.remote(), name)).topics)
         return Catalogue(tuple(sorted(topics)))
+
+    def _member_counts(self) -> range:
+        """Of the rosters that this run may come to have; the site's is fixed."""
+        agents = self._config.agents or 0
+        if self._membership is None or self._config.aggregation.roster == "local":
+            return range(agents, agents + self._config.late_agents + 1)
+        members = len(self._membership.roster.members)
+        return range(members, members + 1)
 
     def _start_aggregator(self) -> ActorHandle[RayAggregator]:
         spec = AggregatorSpec(
@@ -285,7 +275,10 @@ class Fleet:
             signing_key=self._site / "signing.key",
             federation=self._config.federation,
             catalogue=self._catalogue,
-            floor=self._config.floor,
+            floor=self._config.aggregation.floor,
+            agreement=self._agreement,
+            root=self._membership.root if self._membership else b"",
+            canaries=self._config.aggregation.canary,
         )
         return start_aggregator(spec, self._name, self._driver)
 
@@ -300,43 +293,6 @@ def _machines() -> list[Machine]:
     alive = [node for node in nodes if node["Alive"]]
     alive.sort(key=lambda node: (node["NodeID"] != own, node["NodeManagerAddress"], node["NodeID"]))
     return [Machine(node["NodeID"], int(node["Resources"].get("GPU", 0)), node["Labels"]) for node in alive]
-
-
-def _get(call: Any, whom: str) -> Any:
-    """The result of an actor's call; what the actor raised as one of our errors stays that error."""
-    try:
-        return ray.get(call, timeout=ANSWER_TIMEOUT_S)
-    except RayTaskError as error:
-        if isinstance(error.cause, QuasimError):
-            raise error.cause from error
-        raise QuasimError(f"{whom} failed: {error.cause!r}", "see the logs of its Ray actor") from error
-    except RayActorError as error:
-        raise QuasimError(
-            f"{whom} cannot be reached: {_first_lines(error)}", "see the logs of its Ray actor"
-        ) from error
-    except GetTimeoutError as error:
-        raise QuasimError(f"{whom} did not answer within {ANSWER_TIMEOUT_S:g} s", "see `ray status`") from error
-
-
-def _first_lines(error: Exception) -> str:
-    """A dead actor's story, shortened to what its constructor said last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-def _answers(call: Any) -> list[bytes]:
-    """What a node answered; nothing when it did not in time, which is a dropout."""
-    try:
-        answers: list[bytes] = ray.get(call, timeout=0.1)
-    except Exception as error:
-        LOG.warning("a node dropped out of the round: %s", error)
-        return []
-    return answers
-
-
-def _round_step(call: Any) -> RoundStep:
-    step: RoundStep = _get(call, "the aggregator")
-    return step
 
 
 def _headline(done: FleetCycle, cycles: int) -> str:

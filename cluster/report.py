@@ -20,7 +20,7 @@ from cluster.history import (
     trials_by_stage,
 )
 from cluster.run_folder import RunFolder
-from cluster.run_log import Final, FleetCycle, FleetEnd
+from cluster.run_log import Final, FleetCycle, FleetEnd, RoundLog
 from quasim.codec import from_json
 from quasim.errors import DataError
 from quasim.measure import fastest
@@ -92,13 +92,18 @@ class LateJoiner(msgspec.Struct, frozen=True):
 
 
 class FleetReport(msgspec.Struct, frozen=True):
-    """What the fleet did."""
+    """What the fleet did.
+
+    Attributes:
+        rounds: what each round took, in order.
+    """
 
     cycles: int
     policy_versions: int
     abandoned_rounds: int
     protocol: str
     participants: tuple[int, ...]
+    rounds: tuple[RoundLog, ...]
     rows: Rows
     stored_by_status: dict[str, int]
     by_stage: dict[str, int]
@@ -131,6 +136,7 @@ def build_report(folder: RunFolder) -> Report:
     with storage_errors("read the run", folder.path):
         end = from_json(folder.end.read_bytes(), FleetEnd, str(folder.end))
         cycles = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
+        rounds = [from_json(path.read_bytes(), RoundLog, str(path)) for path in folder.round_files()]
     records = [record for cycle in cycles for record in cycle.records]
     kernels = tuple(
         _kernel(records, *found) for found in zip(end.problems, end.finals, end.standings, end.profiles, strict=True)
@@ -142,6 +148,7 @@ def build_report(folder: RunFolder) -> Report:
         abandoned_rounds=sum(bool(cycle.round.abandoned) for cycle in cycles),
         protocol=next((cycle.round.protocol for cycle in reversed(cycles) if cycle.round.protocol), ""),
         participants=tuple(cycle.round.participants for cycle in cycles),
+        rounds=tuple(rounds),
         rows=_rows(end),
         stored_by_status=count_by_status(open_dataset([folder.telemetry])),
         by_stage=trials_by_stage(records),

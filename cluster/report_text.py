@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cluster.campaign import Payback, why_unmetered
 from cluster.report import FleetReport, KernelReport, Report
+from cluster.report_rounds import privacy_text, rounds_table
 from quasim.measure import Ratio
 from quasim.standing import Rival, Standing
 from quasim.targets.profile import Profile
@@ -188,9 +189,10 @@ def _fleet(fleet: FleetReport) -> Iterator[RenderableType]:
     table = Table(title="Fleet", title_justify="left", show_header=False)
     rows = fleet.rows
     table.add_row("cycles, policy versions", f"{fleet.cycles}, {fleet.policy_versions}")
-    table.add_row("aggregation", fleet.protocol or "no round finished")
+    table.add_row("aggregation", _aggregation(fleet))
     table.add_row("participants by cycle", " ".join(map(str, fleet.participants)))
     table.add_row("abandoned rounds", str(fleet.abandoned_rounds))
+    table.add_row("differential privacy", privacy_text(fleet.rounds))
     table.add_row("telemetry rows", f"{rows.sent} sent, {rows.acknowledged} acknowledged, {rows.stored} stored")
     table.add_row("refused rows", str(rows.refused))
     table.add_row("energy of the cycles", _spent(fleet.energy.joules, fleet.energy.above_idle_j, fleet.energy.detail))
@@ -201,8 +203,16 @@ def _fleet(fleet: FleetReport) -> Iterator[RenderableType]:
         held = f"policy {node.version}; steered by one in {node.cycles_with_policy} of {node.cycles} cycles"
         table.add_row(node.node, held)
     yield table
+    if fleet.rounds:
+        yield rounds_table(fleet.rounds)
     if fleet.late_joiner:
         yield _late(fleet)
+
+
+def _aggregation(fleet: FleetReport) -> str:
+    alone = any(taken.members == 1 for taken in fleet.rounds)
+    reason = " (a roster of one: the sum of one vector is that vector)" if alone else ""
+    return (fleet.protocol or "no round finished") + reason
 
 
 def _spent(joules: float | None, above_idle_j: float | None, detail: str) -> str:

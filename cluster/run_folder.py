@@ -82,6 +82,14 @@ class RunFolder:
         """Files of the finished cycles, in order."""
         return sorted((self.path / "cycles").glob("[0-9]*.json"))
 
+    def round_file(self, cycle: int) -> Path:
+        """What the round of a cycle took, JSON."""
+        return make_folder(self.path / "rounds") / f"{cycle:04d}.json"
+
+    def round_files(self) -> list[Path]:
+        """Files of the finished rounds, in order."""
+        return sorted((self.path / "rounds").glob("[0-9]*.json"))
+
     @property
     def end(self) -> Path:
         """Where everyone stood at the end, JSON; absent while the run goes on."""

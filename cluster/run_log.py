@@ -30,6 +30,65 @@ class RoundOutcome(msgspec.Struct, frozen=True):
     refused: tuple[tuple[str, str], ...]
 
 
+class PrivacySpent(msgspec.Struct, frozen=True):
+    """What rounds with noise may have told of a node.
+
+    Attributes:
+        epsilon: at ``delta``, of all ``rounds`` that were opened, whether or not they came to a sum.
+    """
+
+    epsilon: float
+    delta: float
+    rounds: int
+
+
+class TopicVerdicts(msgspec.Struct, frozen=True):
+    """What the canaries found of one topic of a new policy.
+
+    Attributes:
+        slower, not_slower: nodes that say so.
+    """
+
+    kernel: str
+    shape_class: str
+    slower: int
+    not_slower: int
+    held: bool
+
+
+class RoundLog(msgspec.Struct, frozen=True):
+    """What a round of aggregation took; measured, so that no two runs log the same.
+
+    Attributes:
+        number: that the round ended with; one that the aggregator's restart interrupted went on under the next.
+        asked: nodes that were asked; members: of the roster, 0 without one; participants: nodes in the sum.
+        dropouts: (step, nodes) that the round went on without.
+        to_nodes_bytes, from_nodes_bytes: of all messages.
+        node_bytes: most that one node sent and received.
+        node_cpu_s: most that one node's side of the protocol took; None where none answered.
+        server_cpu_s: of the aggregator's side.
+        wall_s: from opening to end, canaries included.
+        canaries: what they found; empty where nothing had to be tried.
+        privacy: of this round and all before it; None where sums are exact.
+    """
+
+    cycle: int
+    number: int
+    asked: int
+    members: int
+    participants: int
+    abandoned: str
+    dropouts: tuple[tuple[str, tuple[str, ...]], ...]
+    to_nodes_bytes: int
+    from_nodes_bytes: int
+    node_bytes: int
+    node_cpu_s: float | None
+    server_cpu_s: float
+    wall_s: float
+    canaries: tuple[TopicVerdicts, ...]
+    privacy: PrivacySpent | None
+
+
 class FleetCycle(msgspec.Struct, frozen=True):
     """One cycle of the fleet, as the folder of the run keeps it.
 

@@ -11,12 +11,14 @@ import msgspec
 import typer
 from rich.table import Table
 
-from aggregation.roster import Limits, Roster, inspect_roster, verify_enrolment, verify_roster
+from aggregation.enrolment import verify_enrolment
+from aggregation.roster import Limits, Roster, inspect_roster, verify_roster
+from aggregation.signing import PolicySigner
 from cluster.cli.output import console, log, print_json
 from cluster.federation import RootFolder, SiteFolder
 from quasim.errors import ConfigError, StorageError
 from storage.files import write_atomic
-from storage.keys import site_folder
+from storage.keys import load_or_create_key, site_folder
 
 app = typer.Typer(help="Federations: start one, enrol nodes, check a roster.", no_args_is_help=True)
 
@@ -60,6 +62,16 @@ class Request(msgspec.Struct, frozen=True):
     public_key: str
 
 
+@app.command("server")
+def server(json: Json = False) -> None:
+    """Show the public key of this site's aggregator, which a federation's root wants; made on first use."""
+    key = PolicySigner(load_or_create_key(site_folder(os.environ) / "signing.key")).public_key.hex()
+    if json:
+        print_json({"server": key})
+    else:
+        console().print(key)
+
+
 @app.command("init")
 def init(
     folder: Annotated[Path, typer.Argument(help="New folder for the root key, best on a medium that you unplug.")],
@@ -87,7 +99,9 @@ def enroll(
     remove: Annotated[list[str] | None, typer.Option(help="Node that leaves; with --root, may be repeated.")] = None,
     federation: Annotated[str | None, typer.Option(help="Federation that this site's node asks to join.")] = None,
     node: Annotated[str | None, typer.Option(help="Id of the node.")] = None,
-    cohort: Annotated[str | None, typer.Option(help="Cohort that it is summed with, such as its GPU model.")] = None,
+    cohort: Annotated[
+        str | None, typer.Option(help="Cohort whose canaries speak for it, such as its GPU model.")
+    ] = None,
     pin: Pin = None,
     out: Annotated[Path | None, typer.Option(help="File of the request; default: NODE.enrolment here.")] = None,
     json: Json = False,
@@ -127,11 +141,11 @@ def roster(
 
 
 def _request(site: SiteFolder, node: str, cohort: str, pin: str | None, out: Path, json: bool) -> None:
-    request = site.enrol(node, cohort)
     if pin is not None:
         site.pin(_key(pin, "--pin"))
-    # Read first: a node whose site trusts no root could never check the roster that it comes into.
+    # A node whose site trusts no root could not check the roster that it comes into.
     site.root()
+    request = site.enrol(node, cohort)
     member = verify_enrolment(request, federation=site.federation)
     write_atomic(out, request)
     written = Request(str(out), site.federation, node, cohort, member.public_key.hex())

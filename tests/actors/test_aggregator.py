@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.aggregator import Aggregator, AggregatorSpec, RoundStep
+from actors.aggregator import Aggregator, AggregatorSpec
 from actors.node_agent import NodeAgent, NodeSpec, fingerprint
+from actors.node_rounds import Accord, RoundsSpec
+from actors.round_step import RoundStep
+from aggregation.agreement import Agreement
 from aggregation.catalogue import Catalogue
 from aggregation.signing import inspect
 from quasim.errors import DataError, StorageError
@@ -19,6 +22,7 @@ from storage.segments import Ack, Refusal
 from tests.actors.bench_device import PROBLEM, SPACE, TableDevice
 
 CATALOGUE = Catalogue.of({("table", PROBLEM): SPACE})
+ACCORD = Accord(CATALOGUE, Agreement(secure=False))
 
 
 def spec(tmp_path: Path, floor: int = 1) -> AggregatorSpec:
@@ -30,6 +34,7 @@ def spec(tmp_path: Path, floor: int = 1) -> AggregatorSpec:
         federation="lab",
         catalogue=CATALOGUE,
         floor=floor,
+        agreement=Agreement(secure=False),
     )
 
 
@@ -63,6 +68,7 @@ def node(tmp_path: Path, name: str, key: bytes) -> NodeAgent:
             first_cycle=0,
             evaluations=4,
             recheck=1,
+            rounds=RoundsSpec(secure=False, identity=tmp_path / f"{name}.key"),
         ),
         TableDevice(),
         Nowhere(),
@@ -74,7 +80,7 @@ def node(tmp_path: Path, name: str, key: bytes) -> NodeAgent:
 async def run_round(aggregator: Aggregator, nodes: dict[str, NodeAgent], cycle: int) -> RoundStep:
     step = await aggregator.open_round(cycle, list(nodes))
     while not step.over:
-        answers = [(n, a) for n, m in step.messages for a in nodes[n].answer(m, CATALOGUE.to_bytes())]
+        answers = [(n, a) for n, m in step.messages for a in nodes[n].answer(m, ACCORD).messages]
         step = await (aggregator.answer(answers) if answers else aggregator.deadline())
     return step
 
@@ -224,7 +230,7 @@ def test_answers_repeated_after_a_restart_still_end_the_round(tmp_path: Path) ->
         made = Aggregator(spec(tmp_path))
         nodes = {"node-0": node(tmp_path, "node-0", await made.public_key())}
         opened = await made.open_round(0, ["node-0"])
-        answers = [(n, a) for n, m in opened.messages for a in nodes[n].answer(m, CATALOGUE.to_bytes())]
+        answers = [(n, a) for n, m in opened.messages for a in nodes[n].answer(m, ACCORD).messages]
         first = await made.answer(answers)
         made.close()
         again = Aggregator(spec(tmp_path))
@@ -236,15 +242,17 @@ def test_answers_repeated_after_a_restart_still_end_the_round(tmp_path: Path) ->
     asyncio.run(scenario())
 
 
-def test_a_round_lost_in_a_restart_is_abandoned_and_opened_again(tmp_path: Path) -> None:
+def test_a_round_interrupted_by_a_restart_goes_on_under_a_new_number(tmp_path: Path) -> None:
     async def scenario() -> None:
         made = Aggregator(spec(tmp_path))
         nodes = {"node-0": node(tmp_path, "node-0", await made.public_key())}
-        await made.open_round(0, ["node-0"])
+        opened = await made.open_round(0, ["node-0"])
         made.close()
         again = Aggregator(spec(tmp_path))
-        assert (await again.deadline()).over
-        assert (await run_round(again, nodes, 0)).policy is not None
+        step = await again.answer([("node-0", b"an answer to the round that is lost")])
+        assert (opened.number, step.number, step.refused) == (0, 1, ())
+        answers = [(n, a) for n, m in step.messages for a in nodes[n].answer(m, ACCORD).messages]
+        assert (await again.answer(answers)).policy is not None
         again.close()
 
     asyncio.run(scenario())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from actors.node_agent import NodeAgent, NodeSpec, fingerprint
+from actors.node_rounds import RoundsSpec
 from aggregation.catalogue import Catalogue
 from aggregation.distill import refine
 from aggregation.signing import PolicySigner
@@ -55,6 +56,7 @@ def spec(tmp_path: Path) -> NodeSpec:
         first_cycle=0,
         evaluations=4,
         recheck=2,
+        rounds=RoundsSpec(secure=False, identity=tmp_path / "identity.key"),
     )
 
 

@@ -12,6 +12,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayTaskError
 
 from actors.node_agent import NodeSpec, fingerprint
+from actors.node_rounds import RoundsSpec
 from actors.remote import Place, RayNode, start_node
 from quasim.errors import DataError, ExitCode, MissingToolError, QuasimError, TrustError
 from quasim.targets.spec import Recording, ReplaySpec, TargetSpec, TritonSpec
@@ -41,6 +42,7 @@ def spec(tmp_path: Path, recorded_space: Path) -> NodeSpec:
         first_cycle=0,
         evaluations=4,
         recheck=0,
+        rounds=RoundsSpec(secure=False, identity=tmp_path / "identity.key"),
     )
 
 

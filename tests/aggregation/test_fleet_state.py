@@ -8,20 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation.canary import Report, Trials, Verdict
 from aggregation.catalogue import Catalogue
 from aggregation.distill import local_update
-from aggregation.fleet_state import (
-    AggregatorCore,
+from aggregation.fleet_events import (
     BroadcastPolicy,
     CycleOpened,
     FleetEvent,
     FleetInstruction,
     Log,
-    Phase,
     PolicyStored,
     RoundDeadlinePassed,
+    RoundEnded,
     StorePolicy,
+    Tried,
 )
+from aggregation.fleet_state import AggregatorCore, Phase
 from aggregation.plain import LABEL, PlainClient, PlainServer
 from aggregation.rounds import (
     Abandoned,
@@ -33,10 +35,13 @@ from aggregation.rounds import (
     RoundServer,
     RoundSpec,
     Send,
+    from_message,
+    to_message,
 )
 from quasim.errors import DataError
 from quasim.policy import Policy, prior_for
 from quasim.space import Floats
+from quasim.trial import Trial
 from tests.aggregation.samples import CATALOGUE, MATMUL, NEAR, ROWS, SOFTMAX, SPACE, SPACES, failed, ok
 from tests.aggregation.two_step import TwoStepClient, TwoStepServer
 
@@ -106,7 +111,7 @@ class Fleet:
 
 
 def kinds(instructions: Iterable[FleetInstruction]) -> list[type]:
-    return [type(instruction) for instruction in instructions if not isinstance(instruction, Log)]
+    return [type(instruction) for instruction in instructions if not isinstance(instruction, (Log, RoundEnded))]
 
 
 def only(kind: type[K], instructions: Iterable[FleetInstruction]) -> K:
@@ -292,6 +297,86 @@ def test_a_fleet_restarted_with_more_to_tune_keeps_what_it_knew() -> None:
     fleet.cycle(1, roster=("n1",))
     assert len(fleet.registry[-1].parts) == 2
     assert fleet.registry[-1].parts[0].weights.tolist() == [0.5, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.5]
+
+
+FASTER = [ok(10.0, 7), ok(1.0, 1, SOFTMAX, ROWS)]
+"""Of one node: with it both topics lead elsewhere."""
+
+
+def on_trial(fleet: Fleet, *news: Trial) -> Broadcast:
+    """Two cycles, of which the second has such news that a new policy's leaders have to be tried."""
+    fleet.core = choosy()
+    fleet.cycle(0)
+    fleet.join(*NODES)
+    fleet.clients["n0"] = PlainClient(
+        local_update(CATALOGUE, SPACES, [*TRIALS["n0"], *news]), fleet.registry[-1].digest
+    )
+    asked = only(Broadcast, fleet.handle(CycleOpened(1, NODES)))
+    fleet.log.clear()
+    for node in NODES:
+        told = fleet.handle(MessageArrived(node, fleet.clients[node].handle(asked.data)[0]))
+    return only(Broadcast, told)
+
+
+def choosy() -> AggregatorCore:
+    return AggregatorCore("lab", CATALOGUE, 2, PlainServer, canaries=lambda cycle, nodes: nodes[:2])
+
+
+def verdicts(asked: Broadcast, given: Verdict) -> list[MessageArrived]:
+    tried = from_message(asked.data, Trials)
+    report = to_message(Report(tried.policy, (given,) * len(tried.trials)))
+    return [MessageArrived(node, report) for node in asked.nodes]
+
+
+def test_a_policy_that_leads_elsewhere_is_tried_before_it_is_stored() -> None:
+    fleet = Fleet()
+    asked = on_trial(fleet, *FASTER)
+    assert (asked.nodes, fleet.core.snapshot().phase) == (("n0", "n1"), Phase.TRYING)
+    first, second = verdicts(asked, Verdict.NOT_SLOWER)
+    assert fleet.handle(first) == []
+    fleet.do(fleet.handle(second))
+    assert kinds(fleet.log) == [Tried, StorePolicy, BroadcastPolicy]
+    assert [policy.version for policy in fleet.registry] == [1, 2]
+
+
+def test_a_policy_that_its_canaries_find_slower_is_held_back_and_the_next_cycle_works() -> None:
+    fleet = Fleet()
+    for event in verdicts(on_trial(fleet, *FASTER), Verdict.SLOWER):
+        fleet.do(fleet.handle(event))
+    assert kinds(fleet.log) == [Tried, Abandoned]
+    assert [(tally.slower, tally.held) for tally in only(Tried, fleet.log).tallies] == [(2, True), (2, True)]
+    assert "held" in only(Abandoned, fleet.log).reason
+    assert fleet.core.snapshot().phase is Phase.IDLE
+    fleet.cycle(2)
+    assert [(policy.version, policy.cycle) for policy in fleet.registry] == [(1, 0), (2, 2)]
+
+
+def test_a_topic_that_is_held_back_stays_as_it_was_and_the_others_move_on() -> None:
+    fleet = Fleet()
+    for event in verdicts(on_trial(fleet, FASTER[0], ok(5.0, 2, SOFTMAX, ROWS)), Verdict.SLOWER):
+        fleet.do(fleet.handle(event))
+    first, second = fleet.registry
+    assert [part in first.parts for part in second.parts] == [True, False]
+
+
+def test_canaries_that_say_nothing_hold_a_policy_back() -> None:
+    fleet = Fleet()
+    on_trial(fleet, *FASTER)
+    fleet.do(fleet.handle(RoundDeadlinePassed(fleet.core.snapshot().round)))
+    assert [tally.held for tally in only(Tried, fleet.log).tallies] == [True, True]
+
+
+def test_a_policy_on_trial_survives_a_restart_and_is_tried_again_without_another_round() -> None:
+    fleet = Fleet()
+    asked = on_trial(fleet, *FASTER)
+    fleet.core = choosy()
+    again = only(Broadcast, fleet.core.restore(fleet.saved, fleet.registry[-1]))
+    assert again == asked
+    assert fleet.core.snapshot().round == 1
+    assert only(Broadcast, fleet.core.handle(CycleOpened(1, NODES))) == asked
+    for event in verdicts(asked, Verdict.NOT_SLOWER):
+        fleet.do(fleet.handle(event))
+    assert [policy.version for policy in fleet.registry] == [1, 2]
 
 
 def test_cycles_out_of_order_or_while_storing_are_the_runners_mistake() -> None:

@@ -29,7 +29,7 @@ class TestPlainConforms(RoundConformance):
     def server(self, spec: RoundSpec) -> RoundServer:
         return PlainServer(spec)
 
-    def client(self, vector: Floats, policy: str) -> RoundClient:
+    def client(self, node: str, vector: Floats, policy: str) -> RoundClient:
         return PlainClient(vector, policy)
 
 

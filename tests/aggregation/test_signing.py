@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation.distill import local_update, refine
-from aggregation.signing import Distrust, PolicyRefusedError, PolicySigner, inspect, verify
+from aggregation.envelope import Distrust
+from aggregation.signing import PolicyRefusedError, PolicySigner, inspect, verify
 from quasim.codec import to_msgpack
 from quasim.errors import DataError, ExitCode, TrustError
 from quasim.policy import MAX_PAYLOAD, Policy

@@ -64,7 +64,17 @@ def test_every_variable_names_a_field() -> None:
         ("colour: red", "colour"),
         ("cycles: 0", "cycles=0"),
         ("cycles: many", "cycles"),
-        ("agents: 1\nfloor: 2", "floor=2"),
+        ("agents: 1", "floor=2"),
+        ("floor: 2", "floor"),
+        ("aggregation: {floor: 0}", "floor=0"),
+        ("aggregation: {canary: -1}", "canary=-1"),
+        ("aggregation: {protocol: magic}", "protocol"),
+        ("aggregation: {ring_bits: 16}", "ring_bits"),
+        ("aggregation: {scale_bits: 31}", "scale_bits=31"),
+        ("aggregation: {step_timeout_s: 0}", "step_timeout_s=0"),
+        ("aggregation: {privacy: {epsilon: 0}}", "epsilon=0"),
+        ("aggregation: {privacy: {epsilon: 1, delta: 1}}", "delta=1"),
+        ("aggregation: {protocol: plain, privacy: {epsilon: 1}}", "privacy with protocol: plain"),
         ("late_cycle: 10", "late_cycle=10"),
         ("strategy: magic", "magic"),
         ("cycle_timeout_s: -1", "cycle_timeout_s=-1"),
@@ -102,7 +112,7 @@ def test_threads_below_one_are_refused(tmp_path: Path, threads: int) -> None:
 def test_the_gpu_config_is_one_agent_for_each_gpu() -> None:
     config = load_config(CONFIGS / "gpu.yaml", {}, {})
     assert config.target == TritonSpec()
-    assert (config.agents, config.gpus_per_agent, config.floor, config.cycles) == (None, 1.0, 1, 10)
+    assert (config.agents, config.gpus_per_agent, config.aggregation.floor, config.cycles) == (None, 1.0, 1, 10)
     assert [p.kernel for p in config.tuned_problems()] == ["matmul_bf16", "softmax", "layernorm", "gate1"]
     assert config.tuned_problems()[3] == statevector.problem(qubits=26, targets=(3,))
     assert load_config(CONFIGS / "gpu.yaml", {"QUASIM_AGENTS": "2"}, {}).agents == 2

@@ -6,16 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from aggregation.enrolment import verify_enrolment
 from aggregation.envelope import Distrust, signing_key
 from aggregation.roster import (
     Limits,
     RosterRefusedError,
     inspect_roster,
     sign_roster,
-    verify_enrolment,
-    verify_roster,
 )
-from cluster.federation import LocalFederation, RootFolder, SiteFolder, local_federation
+from cluster.federation import RootFolder, SiteFolder
 from quasim.errors import ConfigError, DataError, StorageError, TrustError
 
 SERVER = signing_key(b"\x09" * 32).public_key().public_bytes_raw()
@@ -28,10 +27,6 @@ def mode(path: Path) -> int:
 
 def make_root(tmp_path: Path) -> RootFolder:
     return RootFolder.create(tmp_path / "root", "lab", SERVER, LIMITS)
-
-
-def local(site: Path, *nodes: str, limits: Limits = LIMITS) -> LocalFederation:
-    return local_federation(site, "lab", dict.fromkeys(nodes, "h100"), SERVER, limits)
 
 
 def test_a_new_root_signs_epoch_one_without_members(tmp_path: Path) -> None:
@@ -53,8 +48,9 @@ def test_a_root_is_never_made_twice(tmp_path: Path) -> None:
 
 def test_an_epoch_is_signed_once(tmp_path: Path) -> None:
     root = make_root(tmp_path)
+    assert root.publish(root.newest()) == root.envelope(1)
     with pytest.raises(StorageError, match="meanwhile"):
-        root.publish(root.newest())
+        root.publish(msgspec.structs.replace(root.newest(), server=b"\x01" * 32))
 
 
 def test_a_folder_without_key_is_no_root_and_does_not_become_one(tmp_path: Path) -> None:
@@ -131,30 +127,3 @@ def test_a_node_keeps_its_identity(tmp_path: Path) -> None:
     site = SiteFolder(tmp_path, "lab")
     assert site.enrol("node-0", "h100") == site.enrol("node-0", "h100")
     assert mode(site.identity_file("node-0")) == 0o600
-
-
-def test_a_local_federation_is_ready_for_rounds(tmp_path: Path) -> None:
-    made = local(tmp_path, "node-1", "node-0")
-    roster = verify_roster(made.roster, root=made.root, federation="lab", newer_than=0)
-    assert (roster.server, roster.limits) == (SERVER, LIMITS)
-    assert list(roster.keys) == ["node-0", "node-1"] == list(made.identities)
-    for node, key in roster.keys.items():
-        assert signing_key(made.identities[node].read_bytes()).public_key().public_bytes_raw() == key
-
-
-def test_a_local_federation_changes_its_epoch_only_when_something_changes(tmp_path: Path) -> None:
-    first = local(tmp_path, "node-0", "node-1")
-    assert local(tmp_path, "node-0", "node-1") == first
-    joined = local(tmp_path, "node-0", "node-1", "node-2")
-    stricter = local(tmp_path, "node-0", "node-1", "node-2", limits=Limits(3, 70, 3))
-    epochs = [inspect_roster(made.roster)[0].epoch for made in (first, joined, stricter)]
-    assert epochs == [2, 3, 4]
-    held = SiteFolder(tmp_path, "lab").roster()
-    assert held is not None
-    assert held.limits.floor == 3
-
-
-def test_a_local_federation_never_takes_the_place_of_a_pinned_one(tmp_path: Path) -> None:
-    SiteFolder(tmp_path, "lab").pin(b"\x01" * 32)
-    with pytest.raises(TrustError, match="another root"):
-        local(tmp_path, "node-0", "node-1")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+from msgspec.structs import replace
+from rich.console import Console
 
-from aggregation.signing import inspect
-from cluster.config import FleetConfig, ProblemConfig
+from actors.round_step import RoundStep
+from aggregation.enrolment import verify_enrolment
+from aggregation.roster import Limits
+from aggregation.signing import PolicySigner, inspect
+from cluster.config import AggregationConfig, FleetConfig, ProblemConfig
+from cluster.federation import RootFolder, SiteFolder
 from cluster.fleet import Fleet
 from cluster.report import Report, build_report
 from cluster.report_text import render
+from cluster.rounds import Rounds
 from cluster.run_folder import RunFolder
 from cluster.session import run_fleet
 from quasim.errors import ConfigError, DataError, ExitCode, StorageError
 from quasim.targets.spec import Recording, ReplaySpec, TritonSpec
 from storage.files import make_folder
+from storage.keys import load_or_create_key
 from storage.queries import open_dataset
 from tests.quasim.gpu import REASON
 
@@ -29,9 +39,7 @@ CYCLES = 4
 @pytest.fixture(scope="module")
 def config(recorded_space: Path, slower_space: Path) -> FleetConfig:
     recordings = (Recording(str(recorded_space)), Recording(str(slower_space), from_cycle=2))
-    return FleetConfig(
-        target=ReplaySpec(recordings), agents=2, late_agents=1, cycles=CYCLES, evaluations=12, floor=2, seed=5
-    )
+    return FleetConfig(target=ReplaySpec(recordings), agents=2, late_agents=1, cycles=CYCLES, evaluations=12, seed=5)
 
 
 def start(config: FleetConfig, folder: Path) -> tuple[Report, RunFolder]:
@@ -67,8 +75,19 @@ def test_every_cycle_ends_in_a_policy_that_the_nodes_adopt(finished: tuple[Repor
     assert inspect(newest.read_bytes())[0].version == CYCLES
 
 
-def test_sums_are_labelled_plain(finished: tuple[Report, RunFolder]) -> None:
-    assert finished[0].fleet.protocol.startswith("plain")
+def test_the_label_says_that_sums_are_secret(finished: tuple[Report, RunFolder]) -> None:
+    assert finished[0].fleet.protocol.startswith("secure: the aggregator sees the sum alone; one group")
+
+
+def test_the_rounds_log_says_who_took_part_and_what_it_cost(finished: tuple[Report, RunFolder]) -> None:
+    rounds = finished[0].fleet.rounds
+    assert [(taken.participants, taken.asked, taken.members) for taken in rounds] == [(2, 2, 2)] * 2 + [(3, 3, 3)] * 2
+    assert all(taken.dropouts == () and taken.privacy is None for taken in rounds)
+    for taken in rounds:
+        assert 0 < taken.node_bytes <= taken.to_nodes_bytes + taken.from_nodes_bytes
+        assert taken.node_cpu_s is not None
+        assert min(taken.node_cpu_s, taken.server_cpu_s) > 0
+    assert any(taken.canaries for taken in rounds)
 
 
 def test_the_late_joiner_starts_from_the_fleets_policy(finished: tuple[Report, RunFolder]) -> None:
@@ -131,10 +150,78 @@ def test_killed_actors_change_nothing(
     assert cycles == {name: data for name, data in artefacts(finished[1]).items() if name.endswith(".json")}
 
 
-def test_a_round_below_its_floor_shares_nothing_and_the_run_goes_on(config: FleetConfig, tmp_path: Path) -> None:
-    from msgspec.structs import replace
+def test_actors_killed_in_the_middle_of_rounds_lose_nothing_but_their_part(
+    config: FleetConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = replace(config, agents=4, late_agents=0, cycles=2, evaluations=4)
+    folder = RunFolder.create(tmp_path / "middle", settled)
+    fleet = Fleet(settled, folder, tmp_path / "site", lambda line: None)
+    deliver, delivered = Rounds._deliver, Counter[int]()
 
-    alone = replace(config, agents=2, late_agents=0, floor=2, cycles=2)
+    def killing(rounds: Rounds, step: RoundStep, *others: Any) -> RoundStep:
+        cycle = len(fleet._done)
+        delivered[cycle] += 1
+        if delivered[cycle] == 3:
+            ray.kill(fleet._nodes["node-1"] if cycle == 0 else fleet._aggregator, no_restart=False)
+        return deliver(rounds, step, *others)
+
+    monkeypatch.setattr(Rounds, "_deliver", killing)
+    try:
+        first, second = fleet.run()
+        fleet.finish()
+    finally:
+        fleet.close()
+    lost, interrupted = build_report(folder).fleet.rounds
+    assert (first.round.policy_version, first.round.participants) == (1, 3)
+    assert lost.dropouts == (("receipts", ("node-1",)),)
+    assert (second.round.policy_version, second.round.participants) == (2, 4)
+    assert (lost.number, interrupted.number) == (0, 2)
+    assert build_report(folder).fleet.rows.complete
+
+
+def test_a_fleet_of_one_says_that_its_rounds_are_plain(config: FleetConfig, tmp_path: Path) -> None:
+    alone = replace(config, agents=1, late_agents=0, cycles=1, aggregation=AggregationConfig(floor=1))
+    said: list[str] = []
+    folder = RunFolder.create(tmp_path / "one", alone)
+    report = run_fleet(alone, folder, nullcontext(), said.append)
+    assert "a roster of one: its rounds are plain" in said[0]
+    assert report.fleet.protocol == "plain: the aggregator sees each node's vector"
+    assert "a roster of one: the sum of one vector is that vector" in shown(report)
+
+
+def test_a_fleet_asks_the_members_of_the_sites_roster_alone(config: FleetConfig, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    server = PolicySigner(load_or_create_key(site / "signing.key")).public_key
+    root, home = RootFolder.create(tmp_path / "root", "lab", server, Limits(2, 66, 2)), SiteFolder(site, "lab")
+    home.pin(root.public_key)
+    members = [verify_enrolment(home.enrol(name, "amd"), federation="lab") for name in ("node-0", "node-2")]
+    home.accept(root.publish(root.newest().next_epoch(enrol=members)))
+    given = replace(
+        config, federation="lab", agents=3, late_agents=0, cycles=1, aggregation=AggregationConfig(roster="site")
+    )
+    said: list[str] = []
+    folder = RunFolder.create(tmp_path / "given", given)
+    fleet = Fleet(given, folder, site, said.append)
+    try:
+        (done,) = fleet.run()
+        fleet.finish()
+    finally:
+        fleet.close()
+    assert "node-1 is not in the roster and takes no part in rounds" in said
+    assert (done.round.policy_version, done.round.participants) == (1, 2)
+    assert {node.version for node in build_report(folder).fleet.adoption} == {1}
+
+
+def shown(report: Report) -> str:
+    console = Console(width=200, markup=False)
+    with console.capture() as captured:
+        for part in render(report):
+            console.print(part)
+    return captured.get()
+
+
+def test_a_round_below_its_floor_shares_nothing_and_the_run_goes_on(config: FleetConfig, tmp_path: Path) -> None:
+    alone = replace(config, agents=2, late_agents=0, cycles=2)
     folder = RunFolder.create(tmp_path / "floor", alone)
     fleet = Fleet(alone, folder, tmp_path / "site", lambda line: None)
     try:
@@ -147,22 +234,20 @@ def test_a_round_below_its_floor_shares_nothing_and_the_run_goes_on(config: Flee
         fleet.close()
     assert [cycle.round.policy_version for cycle in done] == [0, 0]
     assert all("floor" in cycle.round.abandoned for cycle in done)
-    assert build_report(folder).fleet.abandoned_rounds == 2
+    report = build_report(folder)
+    assert report.fleet.abandoned_rounds == 2
+    assert [(taken.participants, taken.dropouts) for taken in report.fleet.rounds] == [(0, ()), (0, ())]
 
 
 def test_the_report_renders_every_part(finished: tuple[Report, RunFolder]) -> None:
-    from rich.console import Console
-
-    console = Console(width=160, record=True, file=None, quiet=False, markup=False)
-    with console.capture() as captured:
-        for part in render(finished[0]):
-            console.print(part)
-    text = captured.get()
+    text = shown(finished[0])
     for words in (
         "matmul[m=192,n=192,k=192]",
         "unmetered: node-0: cycle 0: the replay target has no meter",
         "How selection adapted",
         "telemetry rows",
+        "Rounds of aggregation",
+        "none: sums are exact",
         "late joiner",
     ):
         assert words in text
@@ -170,7 +255,7 @@ def test_the_report_renders_every_part(finished: tuple[Report, RunFolder]) -> No
 
 @pytest.mark.skipif(not REASON, reason="this machine has a GPU")
 def test_a_gpu_fleet_on_a_cluster_without_gpus_is_a_config_error(tmp_path: Path) -> None:
-    gpus = FleetConfig(target=TritonSpec(), problems=(ProblemConfig("add", "rows=8,cols=8"),), agents=None, floor=1)
+    gpus = FleetConfig(target=TritonSpec(), problems=(ProblemConfig("add", "rows=8,cols=8"),), agents=None)
     with pytest.raises(ConfigError, match="no GPU in the 1 machines") as caught:
         start(gpus, tmp_path / "gpus")
     assert caught.value.exit_code is ExitCode.CONFIG

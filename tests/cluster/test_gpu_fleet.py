@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 from rich.console import Console
 
-from cluster.config import FleetConfig, ProblemConfig
+from cluster.config import AggregationConfig, FleetConfig, ProblemConfig
 from cluster.report import Report
 from cluster.report_text import render
 from cluster.run_folder import RunFolder
@@ -22,7 +22,7 @@ CONFIG = FleetConfig(
     target=TritonSpec(),
     problems=(ProblemConfig("softmax", "rows=4096,cols=1024"),),
     agents=1,
-    floor=1,
+    aggregation=AggregationConfig(floor=1),
     cycles=2,
     evaluations=4,
     recheck=1,

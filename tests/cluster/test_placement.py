@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from cluster.config import FleetConfig, ProblemConfig
+from cluster.config import AggregationConfig, FleetConfig, ProblemConfig
 from cluster.placement import Machine, places, settle
 from quasim.errors import ConfigError, ExitCode
 from quasim.targets.spec import CSpec, TritonSpec
@@ -13,7 +13,7 @@ TWO = Machine("two", 2, H100)
 ONE = Machine("one", 1, {"ray.io/accelerator-type": "A100"})
 NONE = Machine("none", 0, {})
 PROBLEMS = (ProblemConfig("softmax", "rows=4,cols=4"),)
-GPUS = FleetConfig(target=TritonSpec(), problems=PROBLEMS, agents=None, floor=1)
+GPUS = FleetConfig(target=TritonSpec(), problems=PROBLEMS, agents=None, aggregation=AggregationConfig(floor=1))
 
 
 def where(config: FleetConfig, *machines: Machine) -> list[str]:

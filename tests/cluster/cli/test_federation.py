@@ -35,6 +35,13 @@ def ask(command: Command, tmp_path: Path, node: str, *more: str) -> str:
     return file
 
 
+def test_a_site_shows_the_key_of_its_aggregator(site: Path, tmp_path: Path, command: Command) -> None:
+    key = str(command.json("federation", "server")["server"])
+    assert command("federation", "server")[1].strip() == key
+    made = command.json("federation", "init", str(tmp_path / "root"), "--federation", "lab", "--server", key)
+    assert made["server"] == key
+
+
 def test_init_shows_the_first_roster_and_keeps_the_key_to_its_owner(root: dict[str, object], tmp_path: Path) -> None:
     assert (root["federation"], root["epoch"], root["members"], root["server"]) == ("lab", 1, [], SERVER)
     assert stat.S_IMODE((tmp_path / "root" / "root.key").stat().st_mode) == 0o600
