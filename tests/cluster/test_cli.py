@@ -256,7 +256,12 @@ def test_a_disk_that_fills_while_tuning_loses_no_result(command: Command, record
 
 def test_ctrl_c_exits_as_interrupted(command: Command, recorded_space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReplayTarget, "evaluate", lambda *_: signal.raise_signal(signal.SIGINT))
-    code, out, _ = command("tune", "matmul", "--target", str(recorded_space))
+    # Shells start what runs in their background with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, out, _ = command("tune", "matmul", "--target", str(recorded_space))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (code, out) == (ExitCode.INTERRUPTED, "")
 
 
