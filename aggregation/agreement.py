@@ -10,9 +10,8 @@ import msgspec
 from aggregation.groups import divide
 from aggregation.privacy import Privacy
 from aggregation.roster import Roster
-from aggregation.secure import Encoding, Members, degrees
+from aggregation.secure import Encoding, Members
 from quasim.codec import to_msgpack
-from quasim.errors import DataError
 
 SMALLEST = 2
 """Members of the smallest roster whose sums hide anything: of one vector, the sum is the vector."""
@@ -67,15 +66,9 @@ class Agreement(msgspec.Struct, frozen=True):
         Raises:
             DataError: a group smaller than the roster's limits allow.
         """
-        digest, keys = roster.digest(), roster.keys
-        divided = divide(tuple(keys), digest) if self.groups else (tuple(keys),)
-        groups = tuple(
-            Members(roster.federation, digest, roster.server, {node: keys[node] for node in nodes}, roster.limits.floor)
-            for nodes in divided
-        )
-        for group in groups:
-            _check_limits(group, roster)
-        return groups
+        nodes = tuple(roster.keys)
+        divided = divide(nodes, roster.digest()) if self.groups else (nodes,)
+        return tuple(Members.of(roster, group) for group in divided)
 
     def encoding(self, members: Members) -> Encoding:
         """Fixed point for the vectors of a group. Fleet vectors carry their weights within, so each weighs 1.
@@ -100,22 +93,3 @@ def rotation_seed(members: Members, policy: str) -> bytes:
         policy: digest of the policy in force.
     """
     return hashlib.sha256(_ROTATION + to_msgpack([members.digest, policy])).digest()
-
-
-def _check_limits(group: Members, roster: Roster) -> None:
-    """What every member demands by its roster, beside what the protocol demands by itself."""
-    limits, n = roster.limits, len(group.ids)
-    if n < max(limits.participants, limits.floor):
-        raise DataError(
-            f"a group of {n} members of {roster.federation!r}, which demands {limits.participants} participants and "
-            f"a floor of {limits.floor}",
-            "enrol more nodes, or sign a roster with lower limits",
-        )
-    graph = degrees(n)
-    # In the complete graph one of the t shares is the participant's own.
-    quorum = graph.t - (graph.k == n - 1)
-    if 100 * quorum < limits.threshold_percent * graph.k:
-        raise DataError(
-            f"{quorum} of {graph.k} neighbours may unmask, {roster.federation!r} demands {limits.threshold_percent} %",
-            "sign a roster with a lower threshold",
-        )

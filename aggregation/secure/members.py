@@ -61,14 +61,18 @@ class Members:
         keys, limits = roster.keys, roster.limits
         if not set(nodes) <= keys.keys():
             raise DataError(f"{sorted(set(nodes) - keys.keys())} are not in the roster", "enrol them first")
-        if len(nodes) < max(limits.participants, 2):
+        n = len(nodes)
+        if n < max(limits.participants, limits.floor, 2):
             raise DataError(
-                f"a group of {len(nodes)}, the roster wants {limits.participants}", "enrol more nodes or join groups"
+                f"a group of {n}, the roster wants {limits.participants} participants and a floor of {limits.floor}",
+                "enrol more nodes or join groups, or sign a roster with lower limits",
             )
-        graph = degrees(len(nodes))
-        if 100 * graph.t < limits.threshold_percent * graph.k:
+        graph = degrees(n)
+        # In the complete graph one of the t shares is the participant's own.
+        quorum = graph.t - (graph.k == n - 1)
+        if 100 * quorum < limits.threshold_percent * graph.k:
             raise DataError(
-                f"{graph.t} of {graph.k} neighbours are fewer than the roster's {limits.threshold_percent} %",
+                f"{quorum} of {graph.k} neighbours are fewer than the roster's {limits.threshold_percent} %",
                 "lower its threshold: aggregation.secure.degrees gives what is safe",
             )
         group = {node: keys[node] for node in nodes}

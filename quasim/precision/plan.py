@@ -164,6 +164,17 @@ for the spread of the estimate: over errors of full rank it is sqrt(1/2N) of it,
 _TWO: tuple[Pair, ...] = ((1, 0), (0, 1), (0, 0))
 _THREE: tuple[Pair, ...] = ((2, 0), (1, 1), (0, 2), *_TWO)
 
+_WORDS = Plan(
+    name="fp16x2",
+    inner="fp16",
+    words=2,
+    shift=11,
+    pairs=_TWO,
+    scaling="row_col",
+    promote=1,
+    verified=_VERIFIED,
+)
+
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
@@ -171,36 +182,9 @@ PLANS: dict[str, Plan] = {
         Plan(name="fp32", inner="fp32", dot="ieee"),
         Plan(name="bf16x6", inner="bf16", words=3, pairs=_THREE, promote=1, dot="bf16x6"),
         Plan(name="tf32x3", inner="tf32", words=2, pairs=_TWO, promote=1, dot="tf32x3"),
-        Plan(
-            name="fp16x2k",
-            inner="fp16",
-            words=2,
-            shift=11,
-            pairs=_TWO,
-            scaling="row_col_k",
-            promote=1,
-            verified=_VERIFIED,
-        ),
-        Plan(
-            name="fp16x2",
-            inner="fp16",
-            words=2,
-            shift=11,
-            pairs=_TWO,
-            scaling="row_col",
-            promote=1,
-            verified=_VERIFIED,
-        ),
-        Plan(
-            name="fp16x2f",
-            inner="fp16",
-            words=2,
-            shift=0,
-            pairs=_TWO,
-            scaling="row_col",
-            promote=1,
-            verified=_VERIFIED,
-        ),
+        msgspec.structs.replace(_WORDS, name="fp16x2k", scaling="row_col_k"),
+        _WORDS,
+        msgspec.structs.replace(_WORDS, name="fp16x2f", shift=0),
         Plan(name="tf32", inner="tf32", dot="tf32"),
         Plan(name="fp16", inner="fp16", scaling="row_col"),
         Plan(name="bf16", inner="bf16"),

@@ -67,10 +67,11 @@ class GpuTarget(ABC):
         compiler: None: processes of this host.
         lease: of the device; None: the one that all of this user's processes share, by the GPU's UUID.
         spares: workers that stand by.
-        place: of a foreign kernel, whose file the workers execute, too; empty for none.
+        foreign: a kernel of the user's own that it tunes, too, as ``FILE.py:NAME``: this process and its workers
+            execute that file.
 
     Raises:
-        ConfigError: the device runs no binaries of ``arch``.
+        ConfigError: the device runs no binaries of ``arch``, or the target has no such foreign kernel.
         MissingToolError: there is no NVIDIA driver, GPU, PyTorch, cuda-bindings or compiler here, or we have
             no facts of this architecture; it says which.
     """
@@ -88,9 +89,10 @@ class GpuTarget(ABC):
         compiler: Compiler | None = None,
         lease: Lease | None = None,
         spares: int = 1,
-        place: str = "",
+        foreign: str = "",
     ) -> None:
         self._version = self._compiler_version()
+        place = self._adopt(foreign)
         machine = this_machine()
         limits = limits or Limits(max(8 << 30, machine.memory_bytes // 4), PREPARE_S, run_s=20.0)
         worker = StandbyWorker(limits, machine.cores, desk_name(index, place), spares)
@@ -232,6 +234,12 @@ class GpuTarget(ABC):
             built = self._build(problem, genomes)
             ready.result()
         return built
+
+    def _adopt(self, foreign: str) -> str:
+        """The place of a foreign kernel, by which every process finds it; empty for none."""
+        if foreign:
+            raise ConfigError(f"the {self.name} target tunes no kernels of yours: {foreign}", "take the triton target")
+        return ""
 
     def _can_prepare(self, problem: Problem) -> bool:
         """Whether all is known that the reference of a problem takes, before anything of it is compiled."""
