@@ -86,7 +86,7 @@ def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
 
 
 def _target(kind: type[TritonTarget | CudaTarget], given: argparse.Namespace, compiler: LocalCompiler) -> GpuTarget:
-    return kind(index=given.device, metered=False, compiler=compiler, spares=0)
+    return kind(index=given.device, energy_window_ns=0, compiler=compiler, spares=0)
 
 
 def compete(

@@ -42,7 +42,7 @@ QUICK = Plan(window_ns=2_000_000, min_samples=3, max_samples=20)
 def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
     """Run all of them, one after the other, bad and good in turn."""
     limits_ = Limits(memory_bytes=16 << 30, run_s=RUN_S)
-    with TritonTarget(index=given.device, limits=limits_, spares=SPARES, metered=False) as target:
+    with TritonTarget(index=given.device, limits=limits_, spares=SPARES, energy_window_ns=0) as target:
         order = [(fault, n) for n in range(given.each) for fault in EXPECTED if fault != "none"]
         say(f"gpu_faults: compiling {len(order)} bad variants and the good one")
         bad = _compiled(order, target.gpu.arch)

@@ -93,7 +93,7 @@ class Race:
 
     def run(self, number: int) -> Row:
         """Each side once; what they chose then meets in interleaved windows."""
-        with TritonTarget(index=self._device, metered=False, spares=0, foreign=self._place) as target:
+        with TritonTarget(index=self._device, energy_window_ns=0, spares=0, foreign=self._place) as target:
             with target.station.leased():
                 theirs = autotuned(self._place, self._problem, self._device)
             say(f"gpu_first_best: triton.autotune took {theirs.seconds:.1f} s: {theirs.genome}")
@@ -112,7 +112,7 @@ def tuned(place: str, problem: Problem, device: int) -> Pick:
     with (
         tempfile.TemporaryDirectory(prefix="quasim-first-best-") as folder,
         LocalCompiler(folder=Path(folder)) as cold,
-        TritonTarget(index=device, metered=False, spares=0, compiler=cold, foreign=place) as target,
+        TritonTarget(index=device, energy_window_ns=0, spares=0, compiler=cold, foreign=place) as target,
     ):
         space = target.space(problem)
         genomes = [space.genome_at(cell) for cell in range(space.size)]

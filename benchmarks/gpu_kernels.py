@@ -97,7 +97,7 @@ def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
     with (
         tempfile.TemporaryDirectory(prefix="quasim-gpu-kernels-") as folder,
         LocalCompiler(folder=Path(folder)) as cold,
-        TritonTarget(index=given.device, metered=False, compiler=cold) as target,
+        TritonTarget(index=given.device, energy_window_ns=0, compiler=cold) as target,
     ):
         bench = Bench(target, cold, given)
         for name in given.only or CASES:

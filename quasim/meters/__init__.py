@@ -36,10 +36,19 @@ from quasim.meters.none import NoMeter
 from quasim.meters.nvml import NvmlMeter
 from quasim.meters.rapl import RaplMeter
 from quasim.meters.sampler import Sampler
-from quasim.meters.window import MIN_WORK_NS, Progress, energy, infer_tick_ns, mean_power
+from quasim.meters.window import (
+    BRIEF_WORK_NS,
+    MIN_WORK_NS,
+    Progress,
+    energy,
+    infer_tick_ns,
+    mean_power,
+    window_of_work_ns,
+)
 from quasim.trial import EnergySource
 
 __all__ = [
+    "BRIEF_WORK_NS",
     "MIN_WORK_NS",
     "VOIDING",
     "AmdsmiMeter",
@@ -72,8 +81,8 @@ __all__ = [
     "mean_power",
     "meters",
     "open_meter",
+    "window_of_work_ns",
 ]
-
 CPU = "cpu"
 
 _Open = Callable[[str, Mapping[str, str], Callable[[], int]], Meter]

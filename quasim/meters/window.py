@@ -28,6 +28,15 @@ MIN_WINDOW_NS = 2_000_000_000
 MIN_WORK_NS = MIN_WINDOW_NS + 500_000_000
 """How long work should run for a window: its ends move inwards to ticks, and its last launch takes a while too."""
 
+BRIEF_WORK_NS = 1_300_000_000
+"""Of many figures that stand beside each other, as in a recorded space: ten ticks of 100 ms, and wider intervals."""
+
+
+def window_of_work_ns(work_ns: int) -> int:
+    """The least window that counts when work ran for ``work_ns``; never above ``MIN_WINDOW_NS``."""
+    return min(MIN_WINDOW_NS, work_ns * 4 // 5)
+
+
 STALE_TICKS = 5
 STALE_FLOOR_NS = 500_000_000
 """A counter that does not change for this long, and for five of its ticks, is stuck; less is the scheduler's doing."""

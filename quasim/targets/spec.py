@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from quasim.errors import ConfigError
+from quasim.meters import MIN_WORK_NS
 from quasim.targets.c.device import CTarget
 from quasim.targets.gpu.resources import limits
 from quasim.targets.replay import ReplayTarget
@@ -79,7 +80,9 @@ class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
         """
         from quasim.targets.triton.device import TritonTarget  # the compiler's modules: only for who has a GPU
 
-        return TritonTarget(index=self.device, arch=self.arch, metered=self.metered, compiler=compiler)
+        return TritonTarget(
+            index=self.device, arch=self.arch, energy_window_ns=MIN_WORK_NS if self.metered else 0, compiler=compiler
+        )
 
 
 class CudaSpec(TritonSpec, frozen=True, forbid_unknown_fields=True, tag="cuda", tag_field="kind"):
@@ -101,7 +104,9 @@ class CudaSpec(TritonSpec, frozen=True, forbid_unknown_fields=True, tag="cuda", 
         """
         from quasim.targets.cuda.device import CudaTarget  # the compiler's modules: only for who has a GPU
 
-        return CudaTarget(index=self.device, arch=self.arch, metered=self.metered, compiler=compiler)
+        return CudaTarget(
+            index=self.device, arch=self.arch, energy_window_ns=MIN_WORK_NS if self.metered else 0, compiler=compiler
+        )
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -61,7 +61,7 @@ class GpuTarget(ABC):
     Args:
         index: of the GPU among the visible ones.
         arch: for which is compiled; None: the device's own.
-        metered: whether playoffs read the GPU's energy, which takes three seconds a genome.
+        energy_window_ns: how long playoffs read the energy of each genome, after warming up; 0: unmetered.
         seed: of the inputs, and of the order within interleaved rounds.
         limits: of the worker; None: a quarter of the host's memory, 20 s a genome.
         compiler: None: processes of this host.
@@ -83,7 +83,7 @@ class GpuTarget(ABC):
         *,
         index: int = 0,
         arch: str | None = None,
-        metered: bool = True,
+        energy_window_ns: int = MIN_WORK_NS,
         seed: int = 0,
         limits: Limits | None = None,
         compiler: Compiler | None = None,
@@ -108,7 +108,7 @@ class GpuTarget(ABC):
             raise
         self._station = Station(worker, lease or Lease(self._gpu.uuid))
         self._seed = seed
-        self._energy_window_ns = MIN_WORK_NS if metered else 0
+        self._energy_window_ns = energy_window_ns
         self._best_ns: dict[Problem, float] = {}
         self._spaces: dict[Problem, SearchSpace] = {}
         self._peaks: dict[str, Peaks | None] = {}

@@ -18,7 +18,7 @@ BATCH = 32
 """Genomes measured at a time: two compilations for each core of a machine with a GPU."""
 
 METERED = 8
-"""Genomes of a metered playoff; each takes three seconds, so that little is lost where one is cut off."""
+"""Genomes of a metered playoff; each takes two seconds and more, so that little is lost where one is cut off."""
 
 SAMPLED = 160
 """Configurations drawn before an evolution begins: half of a recording shows the space, half the way to its best."""

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from quasim.meters import Meter, Progress, Sampler, energy, idle_power_w, open_meter
+from quasim.meters import Meter, Progress, Sampler, energy, idle_power_w, open_meter, window_of_work_ns
 from quasim.meters.energy import Energy
 from quasim.trial import EnergySource
 from quasim.worker.cuda.timing import Graph
@@ -41,7 +41,8 @@ class Wattmeter:
             return Energy(voided=meter.capabilities.energy or "no meter")
         with Sampler(meter) as sampler:
             progress = _work(graph, window_ns)
-        return energy(sampler.recording, progress, idle_power_w=self._idle_w)
+        least_ns = window_of_work_ns(window_ns)
+        return energy(sampler.recording, progress, idle_power_w=self._idle_w, min_window_ns=least_ns)
 
     def _opened(self) -> Meter:
         if self._meter is None:

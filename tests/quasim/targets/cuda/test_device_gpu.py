@@ -36,7 +36,7 @@ PROBLEMS = [
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[CudaTarget]:
-    with CudaTarget(metered=False) as target:
+    with CudaTarget(energy_window_ns=0) as target:
         yield target
 
 

@@ -32,7 +32,7 @@ PROBLEMS = [
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[TritonTarget]:
-    with TritonTarget(metered=False) as target:
+    with TritonTarget(energy_window_ns=0) as target:
         yield target
 
 
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_errors(target: TritonTarget) -> None:
 
 
 def test_a_playoff_meters_every_finalist_or_says_why_not() -> None:
-    with TritonTarget(metered=True) as target:
+    with TritonTarget() as target:
         problem = PROBLEMS[1]
         trials = target.playoff(problem, _genomes(target, problem, 2))
     for trial in trials:

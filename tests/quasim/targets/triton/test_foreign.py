@@ -287,7 +287,7 @@ def test_a_users_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
 def test_a_foreign_kernel_is_measured_against_its_reference() -> None:
     from quasim.targets.triton.device import TritonTarget
 
-    with TritonTarget(spares=0, metered=False, foreign=f"{EXAMPLE}:KERNEL") as target:
+    with TritonTarget(spares=0, energy_window_ns=0, foreign=f"{EXAMPLE}:KERNEL") as target:
         problem = Problem.of("foreign:row_scale", rows=512, cols=3000)
         space = target.space(problem)
         trials = target.evaluate(problem, [space.genome_at(cell) for cell in (0, space.size - 1)])
@@ -301,7 +301,7 @@ def test_a_foreign_kernel_is_measured_against_its_reference() -> None:
 def test_without_a_reference_the_defaults_answer_is_the_measure() -> None:
     from quasim.targets.triton.device import TritonTarget
 
-    with TritonTarget(spares=0, metered=False, foreign=f"{USER}:OUTER") as target:
+    with TritonTarget(spares=0, energy_window_ns=0, foreign=f"{USER}:OUTER") as target:
         problem = family("foreign:outer").problem  # type: ignore[attr-defined]
         genes = ({"BLOCK": 128, "FACTOR": 1}, {"BLOCK": 64, "FACTOR": 2})
         same, other = target.evaluate(problem, [Genome({**gene, "num_warps": 4}) for gene in genes])
