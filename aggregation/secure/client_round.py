@@ -49,6 +49,7 @@ from aggregation.secure.messages import (
     Unmask,
     check_lengths,
     statement,
+    with_vector,
 )
 from aggregation.secure.ring import NONCE_BYTES, commitment
 from aggregation.secure.ring_checks import Place, verify_place
@@ -157,7 +158,7 @@ class ClientRound:
         mark = fingerprint(derive(shared, Purpose.VECTOR, self.session, self._seat.node), payload)
         del self._seed, self._mask_secret, self._share_key, self._shared
         signature = sign(self._seat.identity, Signed.MASKED, self.session, mark)
-        return b"".join([to_message(Masked(self.session, mark, signature)), payload])
+        return with_vector(Masked(self.session, mark, signature), payload)
 
     def consent(self, message: Survivors) -> bytes:
         """Sign who survived, as this client is told."""

@@ -18,8 +18,8 @@ Ring = npt.NDArray[np.unsignedinteger]
 KEY_BYTES = 32
 # A key masks one vector and is then thrown away, so that its counter may start at zero.
 _NONCE = bytes(16)
-# Zeros, key stream and piece of the vector together stay in the second-level cache.
-CHUNK_BYTES = 1 << 17
+# Zeros, key stream and piece of the vector together stay in the second- or third-level cache.
+CHUNK_BYTES = 1 << 18
 _ZEROS = bytes(CHUNK_BYTES)
 # Ciphers that are kept open at a time, about 1 KiB each.
 _TOGETHER = 64

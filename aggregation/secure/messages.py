@@ -218,6 +218,9 @@ def read(data: bytes | memoryview, kind: type[S]) -> S:
 
 # All fields of a header have fixed lengths, so that it ends where the vector begins.
 _HEADER_BYTES = len(to_message(Masked(bytes(DIGEST_BYTES), bytes(TAG_BYTES), bytes(SIGNATURE_BYTES))))
+_GAP = bytes((16 - _HEADER_BYTES) % 64)
+"""Zeros between header and vector: in the buffer of a long message the vector then begins at a cache line, as bytes
+begin 48 bytes after one; adding it up takes three quarters of the time."""
 _HEADER_START = to_message(Masked(bytes(DIGEST_BYTES), b"", b""))[: len(b"\x84\xa4type\xa6masked")]
 
 
@@ -230,7 +233,15 @@ def read_client(data: bytes) -> tuple[ClientMessage, memoryview]:
     end = _HEADER_BYTES if data.startswith(_HEADER_START) else len(data)
     view = memoryview(data)
     message: ClientMessage = read(view[:end], ClientMessage)  # type: ignore[arg-type]
-    return message, view[end:]
+    gap = _GAP if isinstance(message, Masked) else b""
+    if view[end : end + len(gap)] != gap:
+        raise DataError("the header of a vector is not followed by zeros", "write it by with_vector")
+    return message, view[end + len(gap) :]
+
+
+def with_vector(header: Masked, vector: bytes | memoryview) -> bytes:
+    """A masked vector's message: header, zeros up to a cache line, the vector's little-endian bytes."""
+    return b"".join([to_message(header), _GAP, vector])
 
 
 def check_lengths(**lengths: tuple[bytes, int]) -> None:

@@ -27,6 +27,7 @@ from aggregation.secure.messages import (
     Shares,
     Survivors,
     read_client,
+    with_vector,
 )
 from tests.aggregation.secure.fleet import Fleet, Up, identity
 
@@ -42,7 +43,9 @@ def lie(kind: type[M], change: Callable[[M], ClientMessage], liar: str = LIAR) -
     def forge(node: str, message: ClientMessage, data: bytes) -> bytes:
         if node != liar or not isinstance(message, kind):
             return data
-        return to_message(change(message)) + bytes(read_client(data)[1])
+        changed = change(message)
+        payload = read_client(data)[1]
+        return with_vector(changed, payload) if isinstance(changed, Masked) else to_message(changed) + bytes(payload)
 
     return forge
 

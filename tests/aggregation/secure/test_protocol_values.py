@@ -20,7 +20,7 @@ from aggregation.secure.keys import (
     sign,
     unseal,
 )
-from aggregation.secure.messages import ClientMessage, Masked, Nonce, Receipt, read, read_client
+from aggregation.secure.messages import ClientMessage, Masked, Nonce, Receipt, read, read_client, with_vector
 from quasim.codec import to_msgpack
 from quasim.errors import DataError
 from tests.aggregation.secure.fleet import POLICY, identity, members, names
@@ -117,13 +117,15 @@ def test_a_message_has_one_form_and_a_session() -> None:
 
 def test_a_vector_is_read_from_behind_its_header_without_a_copy() -> None:
     header = Masked(SESSION, bytes(16), bytes(64))
-    data = to_message(header) + b"vector"
+    data = with_vector(header, b"vector")
     message, payload = read_client(data)
     assert message == header
     assert payload.tobytes() == b"vector"
     assert payload.obj is data
     with pytest.raises(DataError):
-        read_client(to_message(Masked(SESSION, bytes(15), bytes(64))) + b"vector")
+        read_client(with_vector(Masked(SESSION, bytes(15), bytes(64)), b"vector"))
+    with pytest.raises(DataError, match="followed by zeros"):
+        read_client(to_message(header) + b"vector")
 
 
 def test_no_signature_passes_for_one_of_another_kind_session_or_signer() -> None:
