@@ -36,6 +36,7 @@ from aggregation.fleet_state import AggregatorCore, FleetSnapshot, Phase
 from aggregation.roster import Roster, verify_roster
 from aggregation.rounds import MessageArrived, RoundServer, RoundSpec
 from aggregation.signing import PolicySigner, verify
+from quasim.energy.migration import HeatReport, Move, MoveCost, advise
 from quasim.policy import Policy
 from storage.files import make_folder, write_atomic
 from storage.keys import load_or_create_key
@@ -47,6 +48,10 @@ LOG = logging.getLogger(__name__)
 
 COMPACT_AT = 64
 """Segments at which small ones are merged: each group of batches makes one, and a restart looks into all."""
+
+
+ASSUMED_MOVE_S = 5.0
+"""Seconds of work that a task loses by moving, until the first one did: state, two commits, inputs made anew."""
 
 
 class AggregatorSpec(msgspec.Struct, frozen=True):
@@ -94,6 +99,7 @@ class Aggregator:
         clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._spec, self._entropy, self._clock = spec, entropy, clock
+        self._move_cost = MoveCost(ASSUMED_MOVE_S)
         self._store = SegmentStore(spec.telemetry, wait_s=HANDOVER_S)
         try:
             self._open(spec)
@@ -235,6 +241,14 @@ class Aggregator:
         if policy is not None and policy.cycle >= fleet.cycle:
             return RoundStep(fleet.round, policy=self._envelope())
         return RoundStep(fleet.round, abandoned="the round ended as the aggregator restarted")
+
+    def advise(self, reports: Sequence[HeatReport]) -> Move | None:
+        """The task that had better leave a hot node, if any; nodes decide."""
+        return advise(reports, self._move_cost.seconds)
+
+    def moved(self, took_s: float) -> None:
+        """A move was made, and its task did not work for so long."""
+        self._move_cost.took(took_s)
 
     async def policy(self) -> bytes | None:
         """The newest signed policy; None before the first."""

@@ -41,6 +41,7 @@ class Spent(msgspec.Struct, frozen=True):
             or exceeds what was drawn.
         by_problem: the parts of ``joules``; empty where not metered.
         detail: why there is no figure; empty where there is one.
+        source: of the joules; ``model``: of a simulated device, nothing was measured.
     """
 
     device: str = ""
@@ -48,10 +49,13 @@ class Spent(msgspec.Struct, frozen=True):
     above_idle_j: float | None = None
     by_problem: tuple[tuple[Problem, float], ...] = ()
     detail: str = "no meter was read"
+    source: EnergySource = EnergySource.UNMETERED
 
     def __post_init__(self) -> None:
         if (self.joules is None) != bool(self.detail):
             raise ValueError(f"either joules or why there are none: {self}")
+        if (self.joules is None) != (self.source is EnergySource.UNMETERED):
+            raise ValueError(f"joules have a source, and nothing else has: {self}")
 
 
 class Tally:
@@ -88,7 +92,8 @@ class Tally:
         joules = sum(self._joules.values())
         if joules == 0:
             return Spent(detail=f"the counter did not change in {(self._end_ns - self._start_ns) / 1e9:.3g} s")
-        return Spent(self._meter.device, joules, self._above_idle(joules), tuple(self._joules.items()), "")
+        by_problem = tuple(self._joules.items())
+        return Spent(self._meter.device, joules, self._above_idle(joules), by_problem, "", self._meter.source)
 
     def _above_idle(self, joules: float) -> float | None:
         if self._idle_power_w is None:
@@ -114,10 +119,14 @@ class NodeMeter:
 
     Attributes:
         idle_power_w: what the device draws when nothing runs; None where that is not known.
+        clock: ns; a simulated device's runs with its work.
     """
 
-    def __init__(self, meter: Meter, idle_power_w: float | None = None) -> None:
+    def __init__(
+        self, meter: Meter, idle_power_w: float | None = None, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._meter = meter
+        self.clock = clock
         self.idle_power_w = idle_power_w
 
     @classmethod
@@ -137,7 +146,7 @@ class NodeMeter:
 
     def tally(self) -> Tally:
         """A tally that starts now."""
-        return Tally(self._meter, self.idle_power_w)
+        return Tally(self._meter, self.idle_power_w, self.clock)
 
     def close(self) -> None:
         """Let go of the meter."""

@@ -18,15 +18,34 @@ from pathlib import Path
 import msgspec
 
 from actors.energy import NodeMeter
-from actors.node_loop import CycleRecord, CycleStarted, Event, Measure, Measured, NodeLoop, Plan
+from actors.node_loop import (
+    CycleRecord,
+    CycleStarted,
+    Event,
+    Finish,
+    Measure,
+    Measured,
+    Meter,
+    NodeLoop,
+    Plan,
+    saved_tasks,
+)
 from actors.node_rounds import Accord, Answer, Entropy, NodeRounds, RoundsSpec
+from actors.node_tasks import NodeTasks, Released, Residence, Shares
 from actors.outbox import Link, Outbox, Position
+from actors.regulation import NoRegulation, Regulation
+from actors.tasks import Tasks
 from aggregation.canary_node import report
 from aggregation.catalogue import Catalogue
 from aggregation.distill import local_update
 from aggregation.participant import TRIALS, kind_of
 from aggregation.signing import PolicyRefusedError, verify
 from quasim.codec import from_json, to_json
+from quasim.energy.aimed import aimed
+from quasim.energy.migration import HeatReport, Move
+from quasim.energy.objective import LATENCY, Objective
+from quasim.energy.racing import Metering
+from quasim.energy.spec import RegulationSpec
 from quasim.errors import DataError, TrustError
 from quasim.meters import NoMeter
 from quasim.search import strategy
@@ -55,6 +74,8 @@ class NodeSpec(msgspec.Struct, frozen=True):
         dictionary: file that tells the holder of the site key what the ids mean.
         first_cycle: the cycle in which it joins.
         seed: of this node's strategies.
+        regulation: of the node's device.
+        objectives: what each problem is tuned for, in the problems' order; empty: time.
     """
 
     name: str
@@ -71,6 +92,8 @@ class NodeSpec(msgspec.Struct, frozen=True):
     evaluations: int
     recheck: int
     rounds: RoundsSpec
+    regulation: RegulationSpec = RegulationSpec()
+    objectives: tuple[Objective, ...] = ()
 
 
 def fingerprint(site_key: bytes) -> str:
@@ -83,6 +106,7 @@ class _State(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     record: CycleRecord
     loop: str
+    residence: Residence = Residence()
 
 
 class NodeSnapshot(msgspec.Struct, frozen=True):
@@ -102,23 +126,36 @@ class NodeSnapshot(msgspec.Struct, frozen=True):
 
 
 def drive(
-    loop: NodeLoop, target: Target, cycle: int, on_measured: Callable[[Problem], None] = lambda _: None
+    loop: NodeLoop,
+    target: Target,
+    cycle: int,
+    on_measured: Callable[[Problem, Sequence[Trial]], None] = lambda _problem, _trials: None,
 ) -> CycleRecord:
     """Run one cycle of a loop on a target: measure whatever it asks for, until it has finished.
 
     Args:
-        on_measured: told the problem after each measurement.
+        on_measured: told the problem and its trials after each measurement.
     """
     target.start_cycle(cycle)
     events: list[Event] = [CycleStarted(cycle)]
     while True:
         for instruction in loop.handle(events.pop()):
-            if not isinstance(instruction, Measure):
+            if isinstance(instruction, Finish):
                 return instruction.record
-            # Energy is for those who win in the end: metering each recheck would take half of a node's time.
-            measure = partial(target.playoff, metered=False) if instruction.playoff else target.evaluate
-            events.append(Measured(tuple(measure(instruction.problem, instruction.genomes))))
-            on_measured(instruction.problem)
+            trials = tuple(_measured(target, instruction))
+            events.append(Measured(trials))
+            on_measured(instruction.problem, trials)
+
+
+def _measured(target: Target, instruction: Measure | Meter) -> Sequence[Trial]:
+    if isinstance(instruction, Meter):
+        if not isinstance(target, Metering):
+            return ()
+        return target.meter(instruction.problem, instruction.reading.genomes, instruction.reading.window_ns)
+    if instruction.playoff:
+        # Energy is for those who win in the end: metering each recheck would take half of a node's time.
+        return target.playoff(instruction.problem, instruction.genomes, metered=False)
+    return target.evaluate(instruction.problem, instruction.genomes)
 
 
 class NodeAgent:
@@ -126,6 +163,7 @@ class NodeAgent:
 
     Args:
         meter: of the target's device; None: unmetered.
+        regulation: of the same device; None: nobody regulates.
         entropy: gives so many unpredictable bytes, for the keys of its rounds.
     """
 
@@ -135,12 +173,14 @@ class NodeAgent:
         target: Target,
         link: Link,
         meter: NodeMeter | None = None,
+        regulation: Regulation | None = None,
         entropy: Entropy = os.urandom,
     ) -> None:
         self._spec = spec
         self._target = target
         self._link = link
         self._meter = meter or NodeMeter(NoMeter(target.name, f"the {target.name} target has no meter"))
+        self._regulation = regulation or NoRegulation("nobody regulates")
         self._folder = make_folder(spec.folder)
         key = load_or_create_key(spec.site_key)
         if fingerprint(key) != spec.site_fingerprint:
@@ -164,26 +204,53 @@ class NodeAgent:
     def _restore(self) -> Position:
         """A loop that stands where the last commit left it."""
         spec = self._spec
-        plans = [
-            Plan(problem, space, strategy(spec.strategy, space, spec.seed + number))
-            for number, ((_, problem), space) in enumerate(self._spaces.items())
-        ]
-        self._loop = NodeLoop(
-            spec.name, self._target.name, plans, spec.evaluations, spec.recheck, cycle=spec.first_cycle - 1
-        )
         path = self._folder / "state.json"
-        if not path.exists():
+        saved = from_json(path.read_bytes(), _State, str(path)) if path.exists() else None
+        own = tuple((f"{spec.name}/{number}", problem) for number, problem in enumerate(spec.problems))
+        tasks = own if saved is None else saved_tasks(saved.loop.encode())
+        plans = [self._plan(task, problem) for task, problem in tasks]
+        self._loop = NodeLoop(
+            spec.name,
+            self._target.name,
+            plans,
+            spec.evaluations,
+            spec.recheck,
+            cycle=spec.first_cycle - 1,
+            cohort=self.cohort(),
+        )
+        residence = Residence() if saved is None else saved.residence
+        self._tasks = NodeTasks(self._loop, self._target.device, self._plan, residence, self._meter.clock)
+        if saved is None:
             return Position()
-        saved = from_json(path.read_bytes(), _State, str(path))
         self._loop.restore(saved.loop.encode())
         # A device that changes with the cycles must stand where the node left it.
         self._target.start_cycle(self._loop.cycle)
         self._counts, self._record = dict(saved.counts), saved.record
         return saved.position
 
+    def _plan(self, task: str, problem: Problem) -> Plan:
+        """A task that knows nothing yet.
+
+        Raises:
+            DataError: the node does not tune this problem.
+        """
+        spec = self._spec
+        if problem not in spec.problems:
+            raise DataError(f"{task} is of {problem}, which {spec.name} does not tune", "name it in the run's config")
+        number = spec.problems.index(problem)
+        objective = spec.objectives[number] if spec.objectives else LATENCY
+        space = self._spaces[self._target.name, problem]
+        return Plan(
+            problem, space, aimed(strategy(spec.strategy, space, spec.seed + number), objective), task, objective
+        )
+
     def catalogue(self) -> bytes:
         """The topics that this node can speak of."""
         return Catalogue.of(self._spaces).to_bytes()
+
+    def cohort(self) -> str:
+        """Family of the node's device: whom its measurements speak for most."""
+        return self._target.device.family
 
     def run_cycle(self, cycle: int, policy: bytes | None) -> CycleRecord:
         """Adopt the policy, measure one generation, make it durable, and send it.
@@ -195,16 +262,53 @@ class NodeAgent:
         if policy is not None:
             self.adopt(policy)
         try:
-            tally = self._meter.tally()
-            record = drive(self._loop, self._target, cycle, tally.lap)
+            tally, shares = self._meter.tally(), Shares(self._meter.clock)
+
+            def measured(problem: Problem, trials: Sequence[Trial]) -> None:
+                self._regulation.worked(trials)
+                tally.lap(problem)
+                shares.lap(problem)
+
+            record = drive(self._loop, self._target, cycle, measured)
         except Exception:
             # Half a cycle counts for nothing; the next one starts from the last commit.
             self._restore()
             raise
-        record = msgspec.structs.replace(record, spent=tally.spent())
+        record = msgspec.structs.replace(record, spent=tally.spent(), regulated=self._regulation.regulated())
+        self._tasks.worked(shares, record.spent, self._meter.idle_power_w)
         self._commit(record)
         self.flush()
         return record
+
+    def heat(self) -> HeatReport | None:
+        """How hot its device is and what it works on; None where nothing tells."""
+        return self._tasks.report(self._regulation.heat())
+
+    def tasks(self) -> Tasks:
+        """What it works on, and what it has given away."""
+        return self._tasks.tasks
+
+    def release(self, move: Move) -> Released:
+        """Give the task of a move away, or say why not; durable before it is said, and safe to repeat."""
+        released = self._tasks.release(move, self._regulation.heat())
+        self._save()
+        return released
+
+    def accept(self, parcel: bytes, move: Move) -> str:
+        """Take a task over, or say why not; durable before it is said, and safe to repeat."""
+        if self._record is None:
+            return "it has not worked yet"
+        try:
+            why = self._tasks.accept(parcel, move, self._regulation.heat())
+        except DataError as error:
+            return str(error)
+        self._save()
+        return why
+
+    def settle(self, task: str, arrived: bool) -> None:
+        """What became of a task that was given away; durable, and safe to repeat."""
+        self._tasks.settle(task, arrived=arrived)
+        self._save()
 
     def adopt(self, envelope: bytes) -> int:
         """Verify a signed policy and steer by it; the version that the node then holds.
@@ -227,7 +331,7 @@ class NodeAgent:
 
     def enrolment(self) -> bytes:
         """The node's signed request to take part in rounds."""
-        return self._rounds.enrolment(self._target.device.family)
+        return self._rounds.enrolment(self.cohort())
 
     def accept_roster(self, envelope: bytes) -> None:
         """See ``NodeRounds.accept``."""
@@ -240,7 +344,8 @@ class NodeAgent:
         """
         try:
             if kind_of(message) == TRIALS:
-                return Answer((report(message, self._spaces, partial(self._target.playoff, metered=False)),), 0.0)
+                playoff = partial(self._target.playoff, metered=False)
+                return Answer((report(message, self._spaces, playoff, self.cohort()),), 0.0)
             policy = self._loop.policy_digest
             return self._rounds.answer(message, accord.agreement, policy, lambda: self._vector(accord.catalogue))
         except DataError as error:
@@ -248,7 +353,7 @@ class NodeAgent:
             return Answer((), 0.0)
 
     def _vector(self, catalogue: Catalogue) -> Floats:
-        return local_update(catalogue, self._spaces, self._loop.all_known())
+        return local_update(catalogue, self._spaces, self._loop.all_known(), self.cohort())
 
     def top(self, problem: Problem, count: int) -> list[Trial]:
         """The fastest trials that this node knows of a problem."""
@@ -288,6 +393,7 @@ class NodeAgent:
 
     def close(self) -> None:
         """End the node's workers and give its folder back."""
+        self._regulation.close()
         self._target.close()
         self._meter.close()
         self._owned.close()
@@ -301,7 +407,8 @@ class NodeAgent:
 
     def _save(self) -> None:
         if self._record is not None:
-            state = _State(self._outbox.position, self._counts, self._record, self._loop.state().decode())
+            loop = self._loop.state().decode()
+            state = _State(self._outbox.position, self._counts, self._record, loop, self._tasks.residence)
             write_atomic(self._folder / "state.json", to_json(state))
 
     def _evaluations(self, record: CycleRecord) -> list[Evaluation]:

@@ -16,16 +16,20 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.aggregator import Aggregator, AggregatorSnapshot, AggregatorSpec
 from actors.compile_tasks import RayCompiler
-from actors.energy import NodeMeter
 from actors.node_agent import NodeAgent, NodeSnapshot, NodeSpec
 from actors.node_loop import CycleRecord
 from actors.node_rounds import Accord, Answer
+from actors.node_tasks import Released
+from actors.regulation import open_regulation
 from actors.round_step import RoundStep
+from actors.tasks import Tasks
+from quasim.energy.migration import HeatReport, Move
 from quasim.standing import Standing
 from quasim.targets import Target
 from quasim.targets.profile import Profile
 from quasim.targets.spec import TargetSpec, TritonSpec
 from quasim.trial import Genome, Problem, Trial
+from storage.files import make_folder
 from storage.segments import Ack, Refusal
 
 T = TypeVar("T")
@@ -107,6 +111,12 @@ class RayAggregator:
     async def deadline(self) -> RoundStep:  # noqa: D102
         return await self._aggregator().deadline()
 
+    async def advise(self, reports: Sequence[HeatReport]) -> Move | None:  # noqa: D102
+        return self._aggregator().advise(reports)
+
+    async def moved(self, took_s: float) -> None:  # noqa: D102
+        self._aggregator().moved(took_s)
+
     async def policy(self) -> bytes | None:  # noqa: D102
         return await self._aggregator().policy()
 
@@ -129,15 +139,22 @@ class RayNode:
             with ExitStack() as opened:
                 target = open_target(self._target)
                 opened.callback(target.close)
-                meter = NodeMeter.of(target, alone=self._alone)
+                spec, link = self._spec, RayLink(self._aggregator)
+                meter, regulation = open_regulation(
+                    spec.regulation, target, make_folder(spec.folder), alone=self._alone, seed=spec.seed
+                )
                 opened.callback(meter.close)
-                self._opened = NodeAgent(self._spec, target, RayLink(self._aggregator), meter)
+                opened.callback(regulation.close)
+                self._opened = NodeAgent(spec, target, link, meter, regulation)
                 opened.pop_all()
         return self._opened
 
     def catalogue(self) -> bytes:
         """See ``NodeAgent.catalogue``, and so for every method below."""
         return self._agent().catalogue()
+
+    def cohort(self) -> str:  # noqa: D102
+        return self._agent().cohort()
 
     def run_cycle(self, cycle: int, policy: bytes | None) -> CycleRecord:  # noqa: D102
         return self._agent().run_cycle(cycle, policy)
@@ -168,6 +185,21 @@ class RayNode:
 
     def profile(self, problem: Problem, genome: Genome) -> Profile | None:  # noqa: D102
         return self._agent().profile(problem, genome)
+
+    def heat(self) -> HeatReport | None:  # noqa: D102
+        return self._agent().heat()
+
+    def tasks(self) -> Tasks:  # noqa: D102
+        return self._agent().tasks()
+
+    def release(self, move: Move) -> Released:  # noqa: D102
+        return self._agent().release(move)
+
+    def accept(self, parcel: bytes, move: Move) -> str:  # noqa: D102
+        return self._agent().accept(parcel, move)
+
+    def settle(self, task: str, arrived: bool) -> None:  # noqa: D102
+        self._agent().settle(task, arrived)
 
     def flush(self) -> int:  # noqa: D102
         return self._agent().flush()

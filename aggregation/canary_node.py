@@ -18,22 +18,25 @@ Playoff = Callable[[Problem, Sequence[Genome]], list[Trial]]
 """Measures genomes in interleaved windows, such as ``Target.playoff``."""
 
 
-def report(data: bytes, spaces: Spaces, playoff: Playoff) -> bytes:
+def report(data: bytes, spaces: Spaces, playoff: Playoff, cohort: str = "") -> bytes:
     """The answer to a server's ``Trials``. Only configurations of the node's own spaces are ever run.
 
     Args:
         spaces: the node's own search spaces.
+        cohort: device family of the node.
 
     Raises:
         DataError: not such a message.
     """
     asked = from_message(data, Trials)
-    return to_message(Report(asked.policy, tuple(_on_topic(trial, spaces, playoff) for trial in asked.trials)))
+    return to_message(Report(asked.policy, tuple(_on_topic(trial, spaces, playoff, cohort) for trial in asked.trials)))
 
 
-def _on_topic(trial: TopicTrial, spaces: Spaces, playoff: Playoff) -> Verdict | None:
+def _on_topic(trial: TopicTrial, spaces: Spaces, playoff: Playoff, cohort: str) -> Verdict | None:
     """Slower if it is so for any of the topic's problems that this node tunes."""
-    problems = [(key[1], space) for key, space in sorted(spaces.items()) if Topic.of(*key, space) == trial.topic]
+    mine = trial.topic.cohort in ("", cohort)
+    alike = {key[1]: space for key, space in sorted(spaces.items()) if Topic.of(*key, space) == trial.topic.of_all}
+    problems = alike.items() if mine else ()
     verdicts = {_on_problem(trial, problem, space, playoff) for problem, space in problems}
     return next((verdict for verdict in (Verdict.SLOWER, Verdict.NOT_SLOWER) if verdict in verdicts), None)
 

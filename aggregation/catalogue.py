@@ -6,7 +6,9 @@ A vector is dense and of one shape for every node, whatever it knows: a sparse o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from itertools import pairwise
 
 import msgspec
@@ -21,18 +23,34 @@ from quasim.trial import Problem
 Spaces = Mapping[tuple[str, Problem], SearchSpace]
 """Search spaces by (target name, problem)."""
 
-CHANNELS = 2
-"""Per cell: weight, and weight × score."""
+
+class Channel(IntEnum):
+    """What a vector says of each cell: all of weight first, then all of weight × score, and so on.
+
+    Every entry lies within [−1, 1], which is what rounds clip to. Scores of time and energy have weights of their own,
+    since few trials are metered.
+    """
+
+    WEIGHT = 0
+    SCORE = 1
+    SQUARE = 2
+    WORKS = 3
+    ENERGY_WEIGHT = 4
+    ENERGY = 5
+
+
+CHANNELS = len(Channel)
 
 _PART_BYTES = 1024
-"""More than a policy's part needs beside its two float32 arrays."""
+"""More than a policy's part needs beside its arrays: one float32 array for each channel."""
 
 
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Topics in strictly ascending order; problems of one shape class and space share one.
 
     Raises:
-        DataError: a topic repeats or is out of order, or a policy about them would be above ``MAX_PAYLOAD``.
+        DataError: a topic repeats or is out of order, a cohort's stands without that of all, or a policy about them
+            would be above ``MAX_PAYLOAD``.
     """
 
     topics: tuple[Topic, ...]
@@ -40,6 +58,9 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if any(a >= b for a, b in pairwise(self.topics)):
             raise DataError("topics of the catalogue repeat or are out of order", "build it by Catalogue.of")
+        known = set(self.topics)
+        if any(topic.of_all not in known for topic in self.topics):
+            raise DataError("a cohort's topic stands without that of all", "build it by Catalogue.agreed")
         if 4 * self.length + _PART_BYTES * len(self.topics) > MAX_PAYLOAD:
             raise DataError(
                 f"{len(self.topics)} topics of {self.length // CHANNELS} cells make a policy that nodes refuse",
@@ -48,8 +69,30 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, spaces: Spaces) -> Catalogue:
-        """The catalogue of everything that a fleet tunes."""
+        """The catalogue of everything that a node or a fleet of one cohort tunes."""
         return cls(tuple(sorted({Topic.of(target, problem, space) for (target, problem), space in spaces.items()})))
+
+    @classmethod
+    def agreed(cls, nodes: Sequence[tuple[str, Catalogue]], floor: int) -> Catalogue:
+        """All that any of the nodes can speak of, and what several cohorts share also by cohort.
+
+        A topic has cohorts of its own where two or more speak of it, each with at least ``floor`` nodes: the sum of a
+        smaller one would show what the fleet's sum hides, and so would the difference of the two.
+
+        Args:
+            nodes: device family and catalogue of each.
+        """
+        speakers: dict[Topic, Counter[str]] = {}
+        for cohort, catalogue in nodes:
+            for topic in catalogue.topics:
+                speakers.setdefault(topic, Counter())[cohort] += 1
+        apart = (
+            msgspec.structs.replace(topic, cohort=cohort)
+            for topic, cohorts in speakers.items()
+            if len(cohorts) > 1 and min(cohorts.values()) >= floor
+            for cohort in cohorts
+        )
+        return cls(tuple(sorted({*speakers, *apart})))
 
     def to_bytes(self) -> bytes:
         """Canonical MessagePack."""
@@ -71,11 +114,11 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def length(self) -> int:
-        """Entries of a vector: all topics one after the other, each as all weights, then all weight × score."""
+        """Entries of a vector: all topics one after the other, each channel by channel."""
         return CHANNELS * sum(topic.cells for topic in self.topics)
 
     def split(self, vector: Floats) -> dict[Topic, Floats]:
-        """Views into a vector by topic, shape (2, cells): row 0 weight, row 1 weight × score.
+        """Views into a vector by topic, shape (CHANNELS, cells), rows as ``Channel`` names them.
 
         Raises:
             DataError: the vector is not of this layout.

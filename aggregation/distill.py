@@ -1,25 +1,18 @@
-"""Federated distillation: what a node gives to the sum, and the policy that comes out of it. Pure functions.
-
-Scores are log times relative to a node's own best, so that slow and fast devices can be averaged, clipped so
-that one bad run weighs no more than another.
-"""
+"""Federated distillation: what a node gives to the sum, and the policy that comes out of it. Pure functions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from aggregation.catalogue import Catalogue, Spaces
+from aggregation.catalogue import CHANNELS, Catalogue, Channel, Spaces
+from aggregation.opinion import opinion
 from quasim.errors import DataError
-from quasim.policy import Part, Policy, Topic, topic_cells
-from quasim.space import Floats
+from quasim.policy import Part, Policy, Topic, leading
+from quasim.space import Floats, SearchSpace
 from quasim.trial import Problem, Trial
-
-CLIP_SLOWDOWN = 8.0
-"""A configuration this many times slower than the best scores −1, as does one that fails: nobody wants either."""
 
 DECAY = 0.5
 """What a cycle leaves of evidence that nobody brought again: three cycles without a node keep an eighth of its word."""
@@ -27,22 +20,18 @@ DECAY = 0.5
 CANDIDATES = 16
 """Configurations of a topic that the fleet proposes to try first: about one generation."""
 
-DOUBT = 0.5
-"""Strength of the prior belief, in nodes, that a configuration is hopeless (−1): a single node's best (−0.33) ranks
-after one that four nodes find 1.2 times slower than theirs (−0.2), and before one 1.9 times slower (−0.38)."""
 
+def local_update(catalogue: Catalogue, spaces: Spaces, trials: Iterable[Trial], cohort: str = "") -> Floats:
+    """A node's vector: its opinion of every cell of every topic that it tunes, 0 elsewhere.
 
-def local_update(catalogue: Catalogue, spaces: Spaces, trials: Iterable[Trial]) -> Floats:
-    """A node's vector: weight 1 and its score for each configuration that it measured, 0 elsewhere.
-
-    A score is −log(time / own best of that problem) / log 8, clipped to [−1, 0]; a failed trial scores −1. The latest
-    trial of a genome counts, so give ``trials`` in order of time and playoffs last. Problems that share a topic are
-    scored each by its own best and averaged. Trials of problems outside ``spaces`` or the catalogue, and cells that a
-    large space's topic did not sample, stay at home.
+    The latest trial of a genome counts, so give ``trials`` in order of time and playoffs last. Problems that share a
+    topic are scored each by its own best and averaged by weight; a cell weighs 1 at most. Trials of problems outside
+    ``spaces`` or the catalogue stay at home. A topic of the node's cohort gets the same as that of all.
 
     Args:
         spaces: the node's own search spaces.
         trials: all that the node still stands by, not only this cycle's.
+        cohort: device family of the node.
 
     Returns:
         float64 vector of ``catalogue.length`` entries, all within [−1, 1].
@@ -52,41 +41,35 @@ def local_update(catalogue: Catalogue, spaces: Spaces, trials: Iterable[Trial]) 
     """
     vector = np.zeros(catalogue.length)
     pieces = catalogue.split(vector)
-    for (target, problem), times_ns in sorted(_latest(spaces, trials).items(), key=lambda entry: entry[0]):
+    latest = _latest(spaces, trials)
+    for target, problem in sorted(latest):
         space = spaces[target, problem]
         topic = Topic.of(target, problem, space)
         if topic in pieces:
-            _add_scores(pieces[topic], topic_cells(space), times_ns)
-    for weight, score in pieces.values():
-        score /= np.maximum(weight, 1.0)
-        np.minimum(weight, 1.0, out=weight)
+            pieces[topic] += _opinion(space, latest[target, problem])
+    for piece in pieces.values():
+        piece[: Channel.ENERGY_WEIGHT] /= np.maximum(piece[Channel.WEIGHT], 1.0)
+        piece[Channel.ENERGY_WEIGHT :] /= np.maximum(piece[Channel.ENERGY_WEIGHT], 1.0)
+    for topic, piece in pieces.items():
+        if topic.cohort and topic.cohort == cohort:
+            piece[:] = pieces[topic.of_all]
     return vector
 
 
-def _latest(spaces: Spaces, trials: Iterable[Trial]) -> dict[tuple[str, Problem], dict[int, float]]:
-    """Last time in ns of each measured cell, by (target, problem)."""
-    latest: dict[tuple[str, Problem], dict[int, float]] = {}
+def _latest(spaces: Spaces, trials: Iterable[Trial]) -> dict[tuple[str, Problem], dict[int, Trial]]:
+    """Last trial of each measured cell, by (target, problem)."""
+    latest: dict[tuple[str, Problem], dict[int, Trial]] = {}
     for trial in trials:
         key = trial.target, trial.problem
         if key in spaces:
-            latest.setdefault(key, {})[spaces[key].cell(trial.genome)] = trial.time_ns
+            latest.setdefault(key, {})[spaces[key].cell(trial.genome)] = trial
     return latest
 
 
-def _add_scores(piece: Floats, sampled: npt.NDArray[np.int64], times_ns: dict[int, float]) -> None:
-    cells = np.array(list(times_ns), dtype=np.int64)
-    scores = _scores(np.array(list(times_ns.values())))
-    at = np.minimum(np.searchsorted(sampled, cells), len(sampled) - 1)
-    kept = sampled[at] == cells
-    piece[:, at[kept]] += np.stack([np.ones(len(scores)), scores])[:, kept]
-
-
-def _scores(times_ns: Floats) -> Floats:
-    best_ns = times_ns.min()
-    if math.isinf(best_ns):
-        return np.full(len(times_ns), -1.0)
-    scores: Floats = np.maximum(-np.log(times_ns / best_ns) / math.log(CLIP_SLOWDOWN), -1.0)
-    return scores
+def _opinion(space: SearchSpace, trials: Mapping[int, Trial]) -> Floats:
+    times_ns = {cell: trial.time_ns for cell, trial in trials.items()}
+    energies_j = {cell: trial.energy_j for cell, trial in trials.items() if trial.energy_j is not None}
+    return opinion(space, times_ns, energies_j)
 
 
 def refine(
@@ -101,10 +84,10 @@ def refine(
 ) -> Policy:
     """The next policy from the sum of the participants' vectors; equal arguments give equal bytes.
 
-    The mean of a cell is Σ w·s / Σ w. Nodes bring all that they stand by each time, so what the previous policy knew
-    is not added to it but fills in: its weight, times ``DECAY``, counts only as far as it exceeds this cycle's. A node
-    that drops out for a cycle is thus remembered, none is counted twice, and where the fleet measured anew, old
-    evidence is silent. Topics that left the catalogue are dropped, new ones start empty.
+    The mean of a cell is Σ w·s / Σ w, its spread √(Σ w·s² / Σ w − mean²). Nodes bring all that they stand by each time,
+    so what the previous policy knew is not added to it but fills in: its weight, times ``DECAY``, counts only as far as
+    it exceeds this cycle's. A node that drops out for a cycle is thus remembered, none is counted twice, and where the
+    fleet measured anew, old evidence is silent. Topics that left the catalogue are dropped, new ones start empty.
 
     Raises:
         DataError: the sum is not finite or not of the catalogue's layout.
@@ -129,28 +112,58 @@ def refine(
 
 
 def _refine_part(topic: Topic, piece: Floats, old: Part | None, participants: int) -> Part:
-    # A faulty node may give what no honest one can; clipped, it spoils its own cells and not the cycle.
-    weight = np.clip(piece[0], 0.0, participants)
-    total = np.clip(piece[1], -weight, 0.0)
+    sums = _honest(piece, participants)
     if old is not None:
-        kept = np.maximum(DECAY * old.weights - weight, 0.0)
-        weight, total = weight + kept, total + kept * old.means
-    mean = np.clip(total / np.where(weight > 0, weight, 1.0), -1.0, 0.0)
-    weight32 = _float32(weight)
-    mean32 = np.where(weight32 > 0, _float32(mean), np.float32(0.0))
-    candidates = _candidates(mean32.astype(np.float64), weight32.astype(np.float64))
-    return Part(topic, mean32.astype("<f4").tobytes(), weight32.astype("<f4").tobytes(), candidates)
+        sums += _remembered(old, sums)
+    weight, energy_weight = sums[Channel.WEIGHT], sums[Channel.ENERGY_WEIGHT]
+    shares = sums[: Channel.ENERGY_WEIGHT] / np.where(weight > 0, weight, 1.0)
+    mean = _float32(shares[Channel.SCORE], weight)
+    variance = np.clip(shares[Channel.SQUARE] - shares[Channel.SCORE] ** 2, 0.0, 1.0)
+    feasible = _float32(shares[Channel.WORKS], weight)
+    known = _float32(weight, weight)
+    candidates = leading(mean.astype(np.float64), known.astype(np.float64), feasible.astype(np.float64), CANDIDATES)
+    energy = _float32(sums[Channel.ENERGY] / np.where(energy_weight > 0, energy_weight, 1.0), energy_weight)
+    metered = bool(_float32(energy_weight, energy_weight).any())
+    return Part(
+        topic,
+        mean.tobytes(),
+        known.tobytes(),
+        _float32(np.sqrt(variance), weight).tobytes(),
+        feasible.tobytes(),
+        tuple(int(cell) for cell in candidates),
+        energy.tobytes() if metered else b"",
+        _float32(energy_weight, energy_weight).tobytes() if metered else b"",
+    )
 
 
-def _float32(values: Floats) -> npt.NDArray[np.float32]:
+def _honest(piece: Floats, participants: int) -> Floats:
+    """Sums such as honest nodes can give. A faulty one, clipped, spoils its own cells and not the cycle."""
+    sums: Floats = piece.copy()
+    for weight in (Channel.WEIGHT, Channel.ENERGY_WEIGHT):
+        sums[weight] = np.clip(piece[weight], 0.0, participants)
+    weight, energy_weight = sums[Channel.WEIGHT], sums[Channel.ENERGY_WEIGHT]
+    sums[Channel.SCORE] = np.clip(piece[Channel.SCORE], -weight, 0.0)
+    sums[Channel.SQUARE] = np.clip(piece[Channel.SQUARE], 0.0, weight)
+    sums[Channel.WORKS] = np.clip(piece[Channel.WORKS], 0.0, weight)
+    sums[Channel.ENERGY] = np.clip(piece[Channel.ENERGY], -energy_weight, 0.0)
+    return sums
+
+
+def _remembered(old: Part, sums: Floats) -> Floats:
+    """What the previous policy adds: its weight, times ``DECAY``, as far as that exceeds this cycle's."""
+    kept = np.maximum(DECAY * old.weights - sums[Channel.WEIGHT], 0.0)
+    added = np.zeros((CHANNELS, old.topic.cells))
+    added[: Channel.ENERGY_WEIGHT] = kept * np.stack(
+        [np.ones_like(kept), old.means, old.means**2 + old.spreads**2, old.feasibles]
+    )
+    if old.energy:
+        kept = np.maximum(DECAY * old.energy_weights - sums[Channel.ENERGY_WEIGHT], 0.0)
+        added[Channel.ENERGY_WEIGHT :] = kept, kept * old.energies
+    return added
+
+
+def _float32(values: Floats, weight: Floats) -> npt.NDArray[np.float32]:
+    """Rounded, and 0 where the weight rounds to 0, so that no cell is known by nobody."""
     # Adding 0.0 turns −0.0 into 0.0, so that equal knowledge has equal bytes.
-    rounded: npt.NDArray[np.float32] = values.astype(np.float32) + np.float32(0.0)
-    return rounded
-
-
-def _candidates(mean: Floats, weight: Floats) -> tuple[int, ...]:
-    """Best cells by (w·mean − DOUBT) / (w + DOUBT), ties to the lower cell; never one that only failed."""
-    worth = np.flatnonzero((weight > 0) & (mean > -1))
-    pessimistic = (weight[worth] * mean[worth] - DOUBT) / (weight[worth] + DOUBT)
-    order = np.argsort(-pessimistic, kind="stable")[:CANDIDATES]
-    return tuple(int(cell) for cell in worth[order])
+    rounded = np.where(weight.astype("<f4") > 0, values.astype("<f4"), np.float32(0.0)) + np.float32(0.0)
+    return np.asarray(rounded, dtype="<f4")

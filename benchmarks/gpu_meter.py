@@ -112,7 +112,7 @@ class Gpu:
 
 
 def measure(_: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
-    setters = _count_setters()
+    setters = count_setters()
     gpu = Gpu()
     before = settings(gpu.meter.uuid)
     say("tick, read cost and idle power")
@@ -238,7 +238,7 @@ def settings(uuid: str) -> dict[str, str]:
     return found
 
 
-def _count_setters() -> list[str]:
+def count_setters() -> list[str]:
     """Replace every setter of pynvml by one that also notes its name; the list is what was called."""
     pynvml = _imported("pynvml", "pip install nvidia-ml-py")
     called: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -18,6 +19,7 @@ class NodeEnergy(msgspec.Struct, frozen=True):
         device: model and UUID of what was metered; empty where nothing was.
         joules: gross; None where a cycle has no figure, ``detail`` says why.
         above_idle_j: the same less what the idle device draws; None where its idle power is not known.
+        source: of the joules; ``model``: the device is simulated.
     """
 
     node: str
@@ -25,6 +27,7 @@ class NodeEnergy(msgspec.Struct, frozen=True):
     joules: float | None
     above_idle_j: float | None
     detail: str
+    source: EnergySource = EnergySource.UNMETERED
 
 
 class CampaignEnergy(msgspec.Struct, frozen=True):
@@ -40,6 +43,14 @@ class CampaignEnergy(msgspec.Struct, frozen=True):
     above_idle_j: float | None
     detail: str
 
+    @property
+    def source(self) -> EnergySource:
+        """Of the sum; ``model`` as soon as one node's joules are."""
+        sources = {node.source for node in self.nodes}
+        if self.joules is None or not sources:
+            return EnergySource.UNMETERED
+        return EnergySource.MODEL if EnergySource.MODEL in sources else EnergySource.COUNTER
+
 
 class Payback(msgspec.Struct, frozen=True):
     """When the winner of a problem has saved what finding it cost.
@@ -47,6 +58,7 @@ class Payback(msgspec.Struct, frozen=True):
     Attributes:
         spent_j: gross joules that all nodes drew while they tuned this problem; None where not metered.
         default_j, winner_j: of one launch, from the same playoff; None where not metered.
+        spent_source: of ``spent_j``; ``model``: the device is simulated, though its launches may have been recorded.
         runs: launches of the winner instead of the default that save ``spent_j``; None: ``detail`` says why.
     """
 
@@ -55,6 +67,7 @@ class Payback(msgspec.Struct, frozen=True):
     winner_j: float | None
     runs: int | None
     detail: str
+    spent_source: EnergySource = EnergySource.UNMETERED
 
 
 def campaign_energy(records: Sequence[CycleRecord]) -> CampaignEnergy:
@@ -77,23 +90,25 @@ def payback(records: Sequence[CycleRecord], problem: Problem, winner: Trial | No
     spent = None if campaign.joules is None else _spent_on(records, problem)
     default_j, winner_j = (trial.energy_j if trial else None for trial in (default, winner))
     detail = campaign.detail or _unmetered("winner", winner) or _unmetered("default", default)
+    found = partial(Payback, spent, default_j, winner_j, spent_source=campaign.source)
     if detail or spent is None or default_j is None or winner_j is None:
-        return Payback(spent, default_j, winner_j, None, detail)
+        return found(None, detail)
     assert winner is not None
     assert default is not None
     if default_j <= winner_j:
-        return Payback(spent, default_j, winner_j, None, "the winner saves nothing over the default")
+        return found(None, "the winner saves nothing over the default")
     least = default_j if default.energy_low_j is None else default.energy_low_j
     if least <= (winner.energy_high_j or winner_j):
-        return Payback(spent, default_j, winner_j, None, "the saving is within what the meter can tell")
-    return Payback(spent, default_j, winner_j, math.ceil(spent / (default_j - winner_j)), "")
+        return found(None, "the saving is within what the meter can tell")
+    return found(math.ceil(spent / (default_j - winner_j)), "")
 
 
 def _node(name: str, records: Sequence[CycleRecord]) -> NodeEnergy:
     spent = [record.spent for record in records]
     detail = next((f"cycle {r.cycle}: {r.spent.detail}" for r in records if r.spent.detail), "")
     devices = ", ".join(dict.fromkeys(one.device for one in spent if one.device))
-    return NodeEnergy(name, devices, _sum([s.joules for s in spent]), _sum([s.above_idle_j for s in spent]), detail)
+    joules, above = _sum([s.joules for s in spent]), _sum([s.above_idle_j for s in spent])
+    return NodeEnergy(name, devices, joules, above, detail, spent[-1].source)
 
 
 def _shared(nodes: Sequence[NodeEnergy]) -> str:

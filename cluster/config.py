@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from quasim.energy.objective import LATENCY, Objective
+from quasim.energy.spec import RegulationSpec
 from quasim.errors import ConfigError, QuasimError
 from quasim.kernels import check_problem
 from quasim.search import strategies
@@ -26,10 +28,20 @@ LEAST = {"seed": 0, "agents": 1, "late_agents": 0, "cycles": 1, "evaluations": 1
 
 
 class ProblemConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A kernel family at one shape, such as ``m=768,n=768,k=768``."""
+    """A kernel family at one shape, such as ``m=768,n=768,k=768``, and what it is tuned for: see ``Objective``."""
 
     kernel: str
     shape: str
+    objective: Literal["latency", "energy", "weighted"] = "latency"
+    energy_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        self.aim  # noqa: B018  it must be an objective
+
+    @property
+    def aim(self) -> Objective:
+        """What it is tuned for."""
+        return Objective(self.objective, self.energy_weight)
 
     @property
     def problem(self) -> Problem:
@@ -113,6 +125,9 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         gpus_per_agent: of a GPU target, 1; less: a share, so that several agents take turns on a GPU.
         labels: Ray node labels that the agents' machines must carry, such as ``ray.io/accelerator-type: H100``.
         problems: what is tuned; a replay target brings its own problems, so leave it empty there.
+        energy: how each node's device is regulated.
+        migration: of tasks from hot nodes to cool ones: off; advise: say what should move; move: do it, where both
+            nodes agree.
         out: folder in which the folder of the run is made.
     """
 
@@ -129,8 +144,10 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aggregation: AggregationConfig = AggregationConfig()
     gpus_per_agent: float = 1.0
     labels: dict[str, str] = {}
-    strategy: str = "evolution"
+    strategy: str = "portfolio"
     cycle_timeout_s: float = 600.0
+    energy: RegulationSpec = RegulationSpec()
+    migration: Literal["off", "advise", "move"] = "advise"
     out: str = "runs"
 
     def __post_init__(self) -> None:
@@ -164,6 +181,9 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.agents is not None and floor > self.agents:
             raise ConfigError(f"floor={floor} is above agents={self.agents}", "no round could ever finish")
 
+        if self.energy.simulated is not None and not isinstance(self.target, ReplaySpec):
+            raise ConfigError("a simulated device under energy", "it lives through recorded work: use kind: replay")
+
     def _check_problems(self) -> None:
         if isinstance(self.target, ReplaySpec):
             if self.problems:
@@ -187,6 +207,11 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if isinstance(self.target, ReplaySpec):
             return self.target.problems()
         return tuple(check_problem(entry.problem) for entry in self.problems)
+
+    def objective(self, problem: Problem) -> Objective:
+        """What a problem is tuned for; a replayed one for time."""
+        aims = {check_problem(entry.problem): entry.aim for entry in self.problems}
+        return aims.get(problem, LATENCY)
 
     @property
     def joins_at(self) -> int:

@@ -9,7 +9,8 @@ so a killed actor or a resumed run changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,17 @@ from cluster.calls import get
 from cluster.config import FleetConfig
 from cluster.federation import SiteFolder
 from cluster.membership import Membership
+from cluster.moves import Moves
 from cluster.placement import Machine, places, settle
 from cluster.rounds import Round, Rounds
 from cluster.run_folder import RunFolder
 from cluster.run_log import Final, FleetCycle, FleetEnd, RoundOutcome
 from quasim.codec import from_json, to_json
+from quasim.energy.objective import Objective, best_of
 from quasim.errors import QuasimError
-from quasim.measure import fastest
-from quasim.policy import Topic
 from quasim.standing import Standing
 from quasim.targets.profile import Profile
-from quasim.trial import Problem, Trial
+from quasim.trial import Genome, Problem, Trial
 from storage.files import write_atomic
 from storage.keys import load_or_create_key
 
@@ -102,7 +103,9 @@ class Fleet:
         ended = self._rounds.run(cycle, free)
         newest = ended.policy or policy
         write_atomic(self._folder.round_file(cycle), to_json(ended.log))
-        done = FleetCycle(cycle, tuple(records), self._outcome(ended, newest))
+        free = {name: self._nodes[name] for name in sorted(self._nodes.keys() - self._busy.values())}
+        moves = Moves(free, len(self._nodes), self._aggregator, self._say).between_cycles(self._config.migration)
+        done = FleetCycle(cycle, tuple(records), self._outcome(ended, newest), moves)
         write_atomic(self._folder.cycle_file(cycle), to_json(done))
         self._done.append(done)
         self._say(_headline(done, self._config.cycles))
@@ -167,7 +170,8 @@ class Fleet:
             QuasimError: no node is left, or the aggregator cannot be reached.
         """
         finals = tuple(self._final(problem) for problem in self._problems)
-        winners = [fastest(final.trials) for final in finals]
+        aims = map(self._config.objective, self._problems)
+        winners = [best_of(final.trials, aim) for final, aim in zip(finals, aims, strict=True)]
         standings = tuple(map(self._standing, winners))
         profiles = tuple(map(self._profile, winners))
         for _ in range(FLUSH_ATTEMPTS):
@@ -182,8 +186,7 @@ class Fleet:
     def _final(self, problem: Problem) -> Final:
         """The best that each node knows, and the default, measured again in interleaved windows on one device."""
         tops = self._each(lambda node: node.top.remote(problem, FINALISTS_PER_NODE))
-        ranked = sorted((trial for top in tops.values() for trial in top), key=lambda t: (t.time_ns, str(t.genome)))
-        genomes = list(dict.fromkeys(trial.genome for trial in ranked))[:FINALISTS]
+        genomes = finalists(list(tops.values()), self._config.objective(problem))
         if not genomes:
             return Final((), None)
         self._say(f"{problem}: playoff of {len(genomes)} finalists")
@@ -239,6 +242,7 @@ class Fleet:
             site_fingerprint=fingerprint(load_or_create_key(self._site / "site.key")),
             dictionary=self._site / "ids",
             problems=self._problems,
+            objectives=tuple(map(config.objective, self._problems)),
             strategy=config.strategy,
             # Far apart, so that the problems of one node do not draw what those of the next draw.
             seed=config.seed * 1_000_000 + number * 1_000,
@@ -250,14 +254,16 @@ class Fleet:
                 identity=SiteFolder(self._site, config.federation).identity_file(name),
                 root=self._membership.root if self._membership else b"",
             ),
+            regulation=config.energy,
         )
 
     def _agree_on_catalogue(self) -> Catalogue:
         """All that any of the first nodes can speak of; machines unlike in cores have spaces unlike in threads."""
-        topics: set[Topic] = set()
-        for name, node in self._nodes.items():
-            topics.update(Catalogue.from_bytes(get(node.catalogue.remote(), name)).topics)
-        return Catalogue(tuple(sorted(topics)))
+        nodes = [
+            (get(node.cohort.remote(), name), Catalogue.from_bytes(get(node.catalogue.remote(), name)))
+            for name, node in self._nodes.items()
+        ]
+        return Catalogue.agreed(nodes, self._config.aggregation.floor)
 
     def _member_counts(self) -> range:
         """Of the rosters that this run may come to have; the site's is fixed."""
@@ -281,6 +287,18 @@ class Fleet:
             canaries=self._config.aggregation.canary,
         )
         return start_aggregator(spec, self._name, self._driver)
+
+
+def finalists(tops: Sequence[Sequence[Trial]], objective: Objective) -> list[Genome]:
+    """Who enters the final playoff, from each node's best.
+
+    Fastest first where time counts. Joules of several devices are not compared: there nodes take turns.
+    """
+    if objective.weight:
+        best = [trial for turn in zip_longest(*tops) for trial in turn if trial is not None]
+    else:
+        best = sorted((trial for top in tops for trial in top), key=lambda t: (t.time_ns, str(t.genome)))
+    return list(dict.fromkeys(trial.genome for trial in best))[:FINALISTS]
 
 
 def _machines() -> list[Machine]:

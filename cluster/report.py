@@ -19,11 +19,14 @@ from cluster.history import (
     status_counts,
     trials_by_stage,
 )
+from cluster.report_energy import NodeRegulation, regulation
 from cluster.run_folder import RunFolder
-from cluster.run_log import Final, FleetCycle, FleetEnd, RoundLog
+from cluster.run_log import Final, FleetCycle, FleetEnd, MoveLog, RoundLog
 from quasim.codec import from_json
+from quasim.energy.objective import LATENCY, Objective, best_of, gflops_per_watt
 from quasim.errors import DataError
-from quasim.measure import fastest
+from quasim.kernels import families, family
+from quasim.search.pareto import front
 from quasim.standing import Standing
 from quasim.targets import DeviceFacts
 from quasim.targets.profile import Profile
@@ -32,25 +35,38 @@ from storage.files import storage_errors
 from storage.queries import count_by_status, open_dataset
 
 
+class Efficiency(msgspec.Struct, frozen=True):
+    """GFLOP/s/W, gross, by the floating-point operations that the kernel's description counts; None: not metered."""
+
+    winner: float | None
+    default: float | None
+
+
 class KernelReport(msgspec.Struct, frozen=True):
     """What the fleet found for one problem.
 
     Attributes:
         best: the winner of the final playoff; None where nothing worked.
+        front: finalists that no other dominates in time, energy and error, fastest first.
         standing: against default, baseline, library and the machine's peaks; None on a replayed device.
         profile: hardware counters of the winner; None where the target has no profiler.
+        objective: what it was tuned for, and what ``best`` is the best of.
         energy: what tuning this problem drew, and when the winner has saved that.
+        efficiency: of the winner and of what runs untuned.
         evaluations: measurements made, repeated ones included.
         by_status: searched genomes by how they ended.
     """
 
     problem: Problem
     best: Trial | None
+    front: tuple[Trial, ...]
     standing: Standing | None
     profile: Profile | None
     energy: Payback
     evaluations: int
     by_status: dict[str, int]
+    objective: Objective = LATENCY
+    efficiency: Efficiency | None = None
 
 
 class Adoption(msgspec.Struct, frozen=True):
@@ -112,6 +128,8 @@ class FleetReport(msgspec.Struct, frozen=True):
     arrivals: tuple[Arrival, ...]
     late_joiner: tuple[LateJoiner, ...]
     energy: CampaignEnergy
+    moves: tuple[MoveLog, ...]
+    regulation: tuple[NodeRegulation, ...]
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -139,7 +157,8 @@ def build_report(folder: RunFolder) -> Report:
         rounds = [from_json(path.read_bytes(), RoundLog, str(path)) for path in folder.round_files()]
     records = [record for cycle in cycles for record in cycle.records]
     kernels = tuple(
-        _kernel(records, *found) for found in zip(end.problems, end.finals, end.standings, end.profiles, strict=True)
+        _kernel(records, config.objective(found[0]), *found)
+        for found in zip(end.problems, end.finals, end.standings, end.profiles, strict=True)
     )
     found = arrivals(records, {k.problem: k.best.genome for k in kernels if k.best}, config.joins_at)
     fleet = FleetReport(
@@ -157,23 +176,41 @@ def build_report(folder: RunFolder) -> Report:
         arrivals=tuple(found),
         late_joiner=_late_joiner(found),
         energy=campaign_energy(records),
+        moves=tuple(move for cycle in cycles for move in cycle.moves),
+        regulation=regulation(records),
     )
     return Report(folder.path.name, tuple(dict.fromkeys(node.device for node in end.nodes)), kernels, fleet)
 
 
 def _kernel(
-    records: Sequence[CycleRecord], problem: Problem, final: Final, standing: Standing | None, profile: Profile | None
+    records: Sequence[CycleRecord],
+    objective: Objective,
+    problem: Problem,
+    final: Final,
+    standing: Standing | None,
+    profile: Profile | None,
 ) -> KernelReport:
-    best = fastest(final.trials)
+    best = best_of(final.trials, objective)
     return KernelReport(
         problem=problem,
         best=best,
+        front=front(final.trials),
         standing=standing,
         profile=profile,
         energy=payback(records, problem, best, final.default),
         evaluations=evaluations(records, problem),
         by_status=status_counts(records, problem),
+        objective=objective,
+        efficiency=_efficiency(problem, best, final.default),
     )
+
+
+def _efficiency(problem: Problem, best: Trial | None, default: Trial | None) -> Efficiency | None:
+    """None for a kernel that was recorded by others: nobody knows its operations."""
+    if problem.kernel not in {known.name for known in families()}:
+        return None
+    flops = family(problem.kernel).cost(problem).flops
+    return Efficiency(gflops_per_watt(flops, best), gflops_per_watt(flops, default))
 
 
 def _rows(end: FleetEnd) -> Rows:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from cluster.campaign import Payback, why_unmetered
-from cluster.report import FleetReport, KernelReport, Report
+from cluster.report import Efficiency, FleetReport, KernelReport, Report
+from cluster.report_energy import regulation_table
 from cluster.report_rounds import privacy_text, rounds_table
+from quasim.energy.objective import Objective, ranked
 from quasim.measure import Ratio
 from quasim.standing import Rival, Standing
 from quasim.targets.profile import Profile
-from quasim.trial import ErrorAgainst, Introspection, Timing, Trial
+from quasim.trial import EnergySource, ErrorAgainst, Introspection, Timing, Trial
+
+FRONT_ROWS = 6
+"""Trials of a front that a table shows, besides the best by one number."""
 
 
 def render(report: Report) -> Iterator[RenderableType]:
@@ -40,9 +45,14 @@ def _facts(kernel: KernelReport) -> Iterator[tuple[str, str]]:
         yield "best", "nothing worked"
     else:
         yield from best_facts(kernel.best, kernel.standing)
+        yield from front_text(kernel.front)
         if kernel.profile is not None:
             yield "counters", profile_text(kernel.profile)
         yield "energy of tuning", payback_text(kernel.energy)
+        if kernel.objective.weight:
+            yield "tuned for", f"time^{1 - kernel.objective.weight:g} · joules^{kernel.objective.weight:g}"
+        if kernel.efficiency is not None:
+            yield "GFLOP/s/W", efficiency_text(kernel.efficiency)
     yield "searched genomes", f"{counts}; {kernel.evaluations} measurements with playoffs"
 
 
@@ -56,6 +66,29 @@ def best_facts(best: Trial, standing: Standing | None) -> Iterator[tuple[str, st
     yield "energy of a launch", energy_text(best)
     if best.introspection is not None:
         yield "introspection", introspection_text(best.introspection)
+
+
+def front_text(front: Sequence[Trial]) -> Iterator[tuple[str, str]]:
+    """(name, value) of trials of a front, fastest first, and what each is best at; none where only times are known."""
+    if len(front) < 2 or all(trial.energy_j is None and trial.error_frobenius is None for trial in front):
+        return
+    metered = [trial for trial in front if trial.energy_j is not None]
+    best = {"fastest": front[0]}
+    if metered:
+        best["fewest joules"] = ranked(metered, Objective("energy"))[0]
+        best["least energy-delay product"] = ranked(metered, Objective("weighted", 0.5))[0]
+    shown = [trial for at, trial in enumerate(front) if at < FRONT_ROWS or trial in best.values()]
+    for trial in shown:
+        names = ", ".join(name for name, chosen in best.items() if chosen is trial)
+        yield "front" + (f": {names}" if names else ""), _on_front(trial)
+    if len(shown) < len(front):
+        yield "front", f"and {len(front) - len(shown)} more, see --json"
+
+
+def _on_front(trial: Trial) -> str:
+    joules = "unmetered" if trial.energy_j is None else joules_text(trial.energy_j)
+    error = "not computed" if trial.error_frobenius is None else f"{trial.error_frobenius:.2e}"
+    return f"{time_text(trial.timing)}, {joules}, error {error}: {trial.genome}"
 
 
 def _standing(standing: Standing) -> Iterator[tuple[str, str]]:
@@ -163,11 +196,17 @@ _INTROSPECTION: dict[str, Callable[[float], str]] = {
 """How each field of ``Introspection`` is written."""
 
 
+def efficiency_text(found: Efficiency) -> str:
+    """``56.1; the default 31.2``, gross."""
+    winner, default = ("unmetered" if one is None else f"{one:.3g}" for one in (found.winner, found.default))
+    return f"{winner}; the default {default}"
+
+
 def payback_text(energy: Payback) -> str:
     """Joules spent on a problem, those of a launch, and when the winner has saved them, or why that is not known."""
     if energy.spent_j is None:
         return f"unmetered: {energy.detail}"
-    spent = f"{joules_text(energy.spent_j)}; "
+    spent = f"{joules_text(energy.spent_j)}{_modelled(energy.spent_source)}; "
     if energy.default_j is not None and energy.winner_j is not None:
         spent += f"a launch: {joules_text(energy.winner_j)}, default {joules_text(energy.default_j)}; "
     return spent + (energy.detail if energy.runs is None else f"paid back after {energy.runs:,} launches")
@@ -195,14 +234,19 @@ def _fleet(fleet: FleetReport) -> Iterator[RenderableType]:
     table.add_row("differential privacy", privacy_text(fleet.rounds))
     table.add_row("telemetry rows", f"{rows.sent} sent, {rows.acknowledged} acknowledged, {rows.stored} stored")
     table.add_row("refused rows", str(rows.refused))
-    table.add_row("energy of the cycles", _spent(fleet.energy.joules, fleet.energy.above_idle_j, fleet.energy.detail))
-    for drawn in fleet.energy.nodes:
+    made = sum(move.made for move in fleet.moves)
+    table.add_row("tasks moved from heat", f"{made} of {len(fleet.moves)} advised")
+    energy = fleet.energy
+    table.add_row("energy of the cycles", _spent(energy.joules, energy.above_idle_j, energy.detail, energy.source))
+    for drawn in energy.nodes:
         if drawn.joules is not None:
-            table.add_row(f"  {drawn.node}", f"{_spent(drawn.joules, drawn.above_idle_j, '')} on {drawn.device}")
+            spent = _spent(drawn.joules, drawn.above_idle_j, "", drawn.source)
+            table.add_row(f"  {drawn.node}", f"{spent} on {drawn.device}")
     for node in fleet.adoption:
         held = f"policy {node.version}; steered by one in {node.cycles_with_policy} of {node.cycles} cycles"
         table.add_row(node.node, held)
     yield table
+    yield regulation_table(fleet.regulation)
     if fleet.rounds:
         yield rounds_table(fleet.rounds)
     if fleet.late_joiner:
@@ -215,11 +259,15 @@ def _aggregation(fleet: FleetReport) -> str:
     return (fleet.protocol or "no round finished") + reason
 
 
-def _spent(joules: float | None, above_idle_j: float | None, detail: str) -> str:
+def _modelled(source: EnergySource) -> str:
+    return " (model: a simulated device)" if source is EnergySource.MODEL else ""
+
+
+def _spent(joules: float | None, above_idle_j: float | None, detail: str, source: EnergySource) -> str:
     if joules is None:
         return f"unmetered: {detail}"
     above = "idle power not known" if above_idle_j is None else f"{joules_text(above_idle_j)} above idle"
-    return f"{joules_text(joules)}, {above}"
+    return f"{joules_text(joules)}{_modelled(source)}, {above}"
 
 
 def _late(fleet: FleetReport) -> Table:

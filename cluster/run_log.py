@@ -7,6 +7,7 @@ import msgspec
 from actors.aggregator import AggregatorSnapshot
 from actors.node_agent import NodeSnapshot
 from actors.node_loop import CycleRecord
+from quasim.energy.migration import Move
 from quasim.standing import Standing
 from quasim.targets.profile import Profile
 from quasim.trial import Problem, Trial
@@ -89,16 +90,33 @@ class RoundLog(msgspec.Struct, frozen=True):
     privacy: PrivacySpent | None
 
 
+class MoveLog(msgspec.Struct, frozen=True):
+    """What became of an advice to move a task.
+
+    Attributes:
+        made: the task moved.
+        why: why it did not; "" where it did.
+        took_s: for how long nobody worked on it, measured; None where it did not move.
+    """
+
+    move: Move
+    made: bool
+    why: str
+    took_s: float | None = None
+
+
 class FleetCycle(msgspec.Struct, frozen=True):
     """One cycle of the fleet, as the folder of the run keeps it.
 
     Attributes:
         records: what each node measured; of an earlier cycle where a node was late.
+        moves: of tasks, after the cycle.
     """
 
     cycle: int
     records: tuple[CycleRecord, ...]
     round: RoundOutcome
+    moves: tuple[MoveLog, ...] = ()
 
 
 class Final(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What the fleet broadcasts, and how a node uses it.
+"""What the fleet broadcasts.
 
 A policy is data alone: numbers about cells of spaces that the node already has. It names no parameter and no value, so
 whatever it says, a node reads it back as configurations of its own space or not at all.
@@ -16,23 +16,26 @@ import numpy.typing as npt
 
 from quasim.codec import from_msgpack, to_msgpack
 from quasim.errors import DataError
-from quasim.search._base import Prior
 from quasim.space import Floats, SearchSpace
 from quasim.trial import Problem
 
-FORMAT = 1
+FORMAT = 2
 
 MAX_CELLS = 1 << 15
-"""Cells of a topic; a larger space is sampled. 32,768 cells are 256 KiB of a policy."""
+"""Cells of a topic; a larger space is sampled. 32,768 cells are 768 KiB of a policy, 512 KiB where nobody metered."""
 
 MAX_NAMES = 400
-"""Most characters of a topic's three names together, so that the size of a policy is known beforehand."""
+"""Most characters of a topic's four names together, so that the size of a policy is known beforehand."""
 
 MAX_CANDIDATES = 64
 """Most candidates of one part: more would be a whole budget, not a start."""
 
+DOUBT = 0.5
+"""Strength of the prior belief, in nodes, that a configuration is hopeless (−1): a single node's best (−0.33) ranks
+after one that four nodes find 1.2 times slower than theirs, and before one that they find twice as slow."""
+
 MAX_PAYLOAD = 1 << 26
-"""Largest payload that is decoded, in bytes (64 MiB): about 250 topics of full size."""
+"""Largest payload that is decoded, in bytes (64 MiB): about 85 topics of full size."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -51,6 +54,7 @@ class Topic(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True)
         target: name of the target.
         space: digest of the search space, so that unlike spaces never meet in one topic.
         cells: length of the topic's arrays, at most ``MAX_CELLS``.
+        cohort: device family of the nodes that it speaks of; empty: all of the fleet.
     """
 
     kernel: str
@@ -58,17 +62,23 @@ class Topic(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True)
     target: str
     space: str
     cells: int
+    cohort: str = ""
 
     def __post_init__(self) -> None:
         _demand(bool(_HEX.fullmatch(self.space)), f"space digest {self.space!r} is not a SHA-256 in hex")
-        names = len(self.kernel) + len(self.shape_class) + len(self.target)
+        names = len(self.kernel) + len(self.shape_class) + len(self.target) + len(self.cohort)
         _demand(names <= MAX_NAMES, f"a topic's names have {names} characters, at most {MAX_NAMES} are read")
         _demand(1 <= self.cells <= MAX_CELLS, f"a topic of {self.cells} cells is outside [1, {MAX_CELLS}]")
 
     @classmethod
-    def of(cls, target: str, problem: Problem, space: SearchSpace) -> Topic:
+    def of(cls, target: str, problem: Problem, space: SearchSpace, cohort: str = "") -> Topic:
         """The topic of a problem whose space on the named target is ``space``."""
-        return cls(problem.kernel, problem.shape_class, target, space.digest, min(space.size, MAX_CELLS))
+        return cls(problem.kernel, problem.shape_class, target, space.digest, min(space.size, MAX_CELLS), cohort)
+
+    @property
+    def of_all(self) -> Topic:
+        """The same topic of the whole fleet."""
+        return msgspec.structs.replace(self, cohort="")
 
 
 def topic_cells(space: SearchSpace) -> npt.NDArray[np.int64]:
@@ -77,7 +87,9 @@ def topic_cells(space: SearchSpace) -> npt.NDArray[np.int64]:
     All of a space of up to ``MAX_CELLS``; of a larger one, one cell from each of ``MAX_CELLS`` equal stretches of the
     enumeration, drawn from SHAKE-256 of the space's digest. Integers only: every node draws the same on any machine.
     """
-    count = min(space.size, MAX_CELLS)
+    if space.size <= MAX_CELLS:
+        return np.arange(space.size, dtype=np.int64)
+    count = MAX_CELLS
     bounds = np.arange(count + 1, dtype=np.int64) * space.size // count
     stream = hashlib.shake_256(b"quasim topic cells v1\0" + space.digest.encode()).digest(8 * count)
     drawn = np.frombuffer(stream, dtype="<u8") % np.diff(bounds).astype(np.uint64)
@@ -85,27 +97,48 @@ def topic_cells(space: SearchSpace) -> npt.NDArray[np.int64]:
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the fleet knows of one topic.
+    """What the fleet knows of one topic; arrays are little-endian float32, one number a cell.
 
     Attributes:
-        mean: score of each cell, little-endian float32 in [−1, 0]; 0 where the weight is 0.
-        weight: nodes behind each score, little-endian float32, 0 or more; fractions are what decay left.
+        mean: score of each cell in [−1, 0]; 0 where the weight is 0.
+        weight: nodes behind each score, 0 or more; fractions are what predictions and decay leave.
+        spread: standard deviation of the score over the nodes, in [0, 1].
+        feasible: share of the nodes, by weight, on which the cell works, in [0, 1].
         candidates: distinct cells of positive weight to try first, best first.
+        energy, energy_weight: as mean and weight, of joules; both empty where nobody metered.
     """
 
     topic: Topic
     mean: bytes
     weight: bytes
+    spread: bytes
+    feasible: bytes
     candidates: tuple[int, ...]
+    energy: bytes = b""
+    energy_weight: bytes = b""
 
     def __post_init__(self) -> None:
         cells, name = self.topic.cells, self.topic.kernel
-        sizes = len(self.mean), len(self.weight)
-        _demand(sizes == (4 * cells, 4 * cells), f"{name}: arrays of {sizes} bytes do not hold {cells} cells")
-        means, weights = self.means, self.weights
+        _demand(bool(self.energy) == bool(self.energy_weight), f"{name}: joules without weights, or the reverse")
+        arrays = [self.mean, self.weight, self.spread, self.feasible]
+        arrays += [self.energy, self.energy_weight] if self.energy else []
+        sizes = {len(array) for array in arrays}
+        _demand(sizes == {4 * cells}, f"{name}: arrays of {sorted(sizes)} bytes do not hold {cells} cells")
+        self._check_scores(self.means, self.weights)
+        if self.energy:
+            self._check_scores(self.energies, self.energy_weights)
+        for what, values in (("spread", self.spreads), ("feasible share", self.feasibles)):
+            _demand(bool(np.all((values >= 0) & (values <= 1))), f"{name}: a {what} is outside [0, 1]")
+        self._check_candidates()
+
+    def _check_scores(self, means: Floats, weights: Floats) -> None:
+        name = self.topic.kernel
         _demand(bool(np.all((means >= -1) & (means <= 0))), f"{name}: a mean score is outside [-1, 0]")
         _demand(bool(np.all((weights >= 0) & np.isfinite(weights))), f"{name}: a weight is negative or not finite")
         _demand(not means[weights == 0].any(), f"{name}: a cell that nobody knows has a score")
+
+    def _check_candidates(self) -> None:
+        cells, name, weights = self.topic.cells, self.topic.kernel, self.weights
         _demand(len(self.candidates) <= MAX_CANDIDATES, f"{name}: {len(self.candidates)} candidates")
         _demand(len(set(self.candidates)) == len(self.candidates), f"{name}: a candidate stands twice")
         known = all(0 <= cell < cells and weights[cell] > 0 for cell in self.candidates)
@@ -114,12 +147,51 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def means(self) -> Floats:
         """Score of each topic cell, shape (cells,)."""
-        return np.frombuffer(self.mean, dtype="<f4").astype(np.float64)
+        return _floats(self.mean)
 
     @property
     def weights(self) -> Floats:
         """Nodes behind each score, shape (cells,)."""
-        return np.frombuffer(self.weight, dtype="<f4").astype(np.float64)
+        return _floats(self.weight)
+
+    @property
+    def spreads(self) -> Floats:
+        """Deviation of each score over the nodes, shape (cells,)."""
+        return _floats(self.spread)
+
+    @property
+    def feasibles(self) -> Floats:
+        """Share of the nodes on which each cell works, shape (cells,)."""
+        return _floats(self.feasible)
+
+    @property
+    def energies(self) -> Floats:
+        """Energy score of each topic cell, shape (cells,), or (0,) where nobody metered."""
+        return _floats(self.energy)
+
+    @property
+    def energy_weights(self) -> Floats:
+        """Nodes behind each energy score, shape (cells,), or (0,) where nobody metered."""
+        return _floats(self.energy_weight)
+
+
+def _floats(data: bytes) -> Floats:
+    return np.frombuffer(data, dtype="<f4").astype(np.float64)
+
+
+def leading(mean: Floats, weight: Floats, feasible: Floats, count: int) -> npt.NDArray[np.int64]:
+    """Cells to try first, best first: those of which the fleet is surest that they are good and work.
+
+    Ranked by (w·s − DOUBT) / (w + DOUBT), with s the score expected when failing scores −1; ties to the lower cell.
+    A cell that nobody knows or that only failed is never among them.
+
+    Args:
+        mean, weight, feasible: of each cell, shape (n,).
+    """
+    worth = np.flatnonzero((weight > 0) & (mean > -1) & (feasible > 0))
+    expected = feasible[worth] * (1 + mean[worth]) - 1
+    pessimistic = (weight[worth] * expected - DOUBT) / (weight[worth] + DOUBT)
+    return worth[np.argsort(-pessimistic, kind="stable")[:count]]
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -181,22 +253,3 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def part(self, topic: Topic) -> Part | None:
         """The part about a topic; None where the policy has none."""
         return next((part for part in self.parts if part.topic == topic), None)
-
-
-def prior_for(policy: Policy, target_name: str, problem: Problem, space: SearchSpace) -> Prior | None:
-    """What the policy says about a problem, in the node's own space.
-
-    The digest of ``space`` is part of the topic that is looked up: a policy about another space of the same name says
-    nothing here (None), as in a mixed fleet, where both occur. Configurations are read from ``space`` by position, so
-    none outside it can come out. Cells of a large space that the topic did not sample have weight 0.
-
-    Returns:
-        None where the policy has no such topic or nobody knows anything of it.
-    """
-    part = policy.part(Topic.of(target_name, problem, space))
-    if part is None or not part.weights.any():
-        return None
-    cells = topic_cells(space)
-    mean, weight = np.zeros(space.size), np.zeros(space.size)
-    mean[cells], weight[cells] = part.means, part.weights
-    return Prior(mean, weight, tuple(space.genome_at(int(cells[at])) for at in part.candidates))

@@ -10,6 +10,7 @@ import msgspec
 from quasim.errors import ConfigError
 from quasim.measure import fastest
 from quasim.search._base import Strategy
+from quasim.search.pareto import front
 from quasim.targets._base import Target
 from quasim.trial import Problem, Status, Trial
 
@@ -37,6 +38,12 @@ class TuneResult(msgspec.Struct, frozen=True):
     def evaluations(self) -> int:
         """How many genomes were evaluated; the playoff costs none."""
         return len(self.trials)
+
+    @property
+    def front(self) -> tuple[Trial, ...]:
+        """What no other dominates in time, energy and error, fastest first; the playoff counts where it measured."""
+        latest = {trial.genome: trial for trial in (*self.trials, *self.playoff)}
+        return front(tuple(latest.values()))
 
     @property
     def statuses(self) -> dict[Status, int]:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cluster.cli import evolve, federation, kernel, meter, policy, report, run, tune
+from cluster.cli import evolve, federation, kernel, meter, node, policy, report, run, tune
 from quasim.errors import QuasimError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(kernel.app, name="kernel")
 app.add_typer(evolve.app, name="evolve")
 app.add_typer(policy.app, name="policy")
 app.add_typer(federation.app, name="federation")
+app.add_typer(node.app, name="node")
 
 
 def main() -> None:

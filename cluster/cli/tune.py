@@ -14,8 +14,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from cluster.cli.cached import Shelf, cached_text
 from cluster.cli.output import console, log, print_json
-from cluster.report_text import best_facts, profile_text
+from cluster.cli.traces import check_traceable, write_traces
+from cluster.report_text import best_facts, front_text, profile_text
 from quasim.codec import from_json, to_json
 from quasim.errors import ConfigError, UnknownNameError
 from quasim.kernels import adopt, check_problem, family
@@ -27,6 +29,7 @@ from quasim.targets.spec import CSpec, CudaSpec, Recording, ReplaySpec, TargetSp
 from quasim.trial import Problem, Trial
 from quasim.tune import TuneResult
 from quasim.tune import tune as run_tuning
+from quasim.tuned import Effort, Tuned
 from storage.files import storage_errors, write_atomic
 
 
@@ -40,6 +43,8 @@ class TuneReport(msgspec.Struct, frozen=True):
         key: of a foreign kernel: the arguments on which the choice depends, with their values.
         file: of a foreign kernel: SHA-256 of the file that describes it.
         profile: hardware counters of the best genome; None where none were asked for.
+        front: trials that no other dominates in time, energy and error, fastest first; empty from the cache.
+        cached: what finding the best took, where it comes from the cache: nothing was evaluated now.
     """
 
     problem: Problem
@@ -53,9 +58,11 @@ class TuneReport(msgspec.Struct, frozen=True):
     best: Trial | None
     standing: Standing | None
     trials: tuple[Trial, ...]
+    front: tuple[Trial, ...] = ()
     key: dict[str, int | float] | None = None
     file: str | None = None
     profile: Profile | None = None
+    cached: Effort | None = None
 
 
 def tune(
@@ -63,7 +70,7 @@ def tune(
     shape: Annotated[str | None, typer.Option(help="Extents, such as m=768,n=768,k=768.")] = None,
     target: Annotated[str, typer.Option(help="c, triton, cuda, or the path of a recorded space to replay.")] = "c",
     budget: Annotated[int, typer.Option(min=1, help="Genomes to evaluate, resumed ones included.")] = 100,
-    strategy_name: Annotated[str, typer.Option("--strategy", help="Search strategy.")] = "evolution",
+    strategy_name: Annotated[str, typer.Option("--strategy", help="Search strategy.")] = "portfolio",
     seed: Annotated[int, typer.Option(min=0, help="Same seed and same times, same search.")] = 42,
     foreign: Annotated[
         str | None, typer.Option(help="A Triton kernel of your own instead, FILE.py:NAME. Executes the file.")
@@ -77,9 +84,20 @@ def tune(
         Path | None,
         typer.Option(help="A file that --out wrote on this device, with the same versions: its trials count."),
     ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of tuned results; default: $QUASIM_CACHE_DIR or ~/.cache/quasim.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write how the strategy searched to this folder, JSON: see docs/search.md.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Tune even what is in the cache, and replace it.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Tune one kernel at one shape on this machine, and compare it with default, baseline and library."""
+    """Tune one kernel at one shape on this machine, and compare it with default, baseline and library.
+
+    What was tuned before, with the same device and versions and no fewer evaluations, comes from the cache, unless
+    --out, --resume, --trace or --profile ask for more than is kept there.
+    """
     if strategy_name not in strategies():
         raise UnknownNameError(f"unknown strategy {strategy_name!r}", f"use one of {', '.join(strategies())}")
     if threads is not None and (foreign is not None or target != "c"):
@@ -96,8 +114,16 @@ def tune(
         file = hashlib.sha256(Path(foreign.rpartition(":")[0]).read_bytes()).hexdigest()
     try:
         space = device.space(problem)
-        earlier = () if resume is None else _earlier(resume, problem, device, file)
-        result, stands = _tune(device, problem, strategy(strategy_name, space, seed), budget, earlier)
+        shelf = Shelf.of(device, problem, file, cache)
+        known = None if fresh or profile or out or resume or trace else shelf.look(min(budget, space.size))
+        search = strategy(strategy_name, space, seed)
+        if trace is not None:
+            check_traceable(search, trace)
+        if known is None:
+            earlier = () if resume is None else _earlier(resume, problem, device, file)
+            result, stands = _tune(device, problem, search, budget, earlier)
+        else:
+            result, stands = _cached(device, known)
         counters = _counters(device, problem, result.best) if profile else None
     finally:
         device.close()
@@ -113,15 +139,21 @@ def tune(
         best=result.best,
         standing=stands,
         trials=result.trials,
+        front=result.front,
         key=key,
         file=file,
         profile=counters,
+        cached=None if known is None else known.effort,
     )
     # Printed first: should the disk be full by now, the answer is not lost.
     _print(report, json)
     if out is not None:
         write_atomic(out, to_json(report))
         log().print(f"report written to {out}")
+    if trace is not None:
+        write_traces(search, trace)
+    if known is None:
+        shelf.keep(result, stands, strategy_name, replace=fresh)
 
 
 def _check_writable(out: Path) -> None:
@@ -197,6 +229,10 @@ def _tune(
     return result, standing(device, problem, result.best.genome)
 
 
+def _cached(device: Target, known: Tuned) -> tuple[TuneResult, Standing | None]:
+    return TuneResult(known.problem, device.name, (), (), known.best), known.standing
+
+
 def _earlier(resume: Path, problem: Problem, device: Target, file: str | None) -> tuple[Trial, ...]:
     try:
         earlier = from_json(resume.read_bytes(), TuneReport, str(resume))
@@ -236,12 +272,17 @@ def _print(report: TuneReport, json: bool) -> None:
         return
     table = Table(title=f"{report.problem} on {report.target}", title_justify="left", show_header=False)
     counts = ", ".join(f"{count} {status}" for status, count in report.by_status.items())
-    table.add_row("evaluations", f"{report.evaluations}: {counts}")
+    if report.cached is None:
+        table.add_row("evaluations", f"{report.evaluations}: {counts}")
+    else:
+        table.add_row("cached", cached_text(report.cached))
     if report.best is None:
         table.add_row("best", "nothing worked")
     else:
         for name, value in best_facts(report.best, report.standing):
             table.add_row(name, value)
+    for name, value in front_text(report.front):
+        table.add_row(name, value)
     if report.key is not None:
         table.add_row("chosen for", ", ".join(f"{name}={value}" for name, value in report.key.items()))
     if report.profile is not None:

@@ -122,6 +122,11 @@ class NvmlMeter:
             read_ns=self._clock() - start_ns,
         )
 
+    @property
+    def handle(self) -> object:
+        """NVML's own, opaque: for what else is asked of this GPU while the meter is open."""
+        return self._handle
+
     def close(self) -> None:
         """Give NVML back; it counts its users."""
         self._nvml.call("nvmlShutdown", "NVML")

@@ -19,11 +19,17 @@ class Prior(msgspec.Struct, frozen=True):
         mean: score of each cell of the space, shape (size,): 0 is a node's own best, −1 hopeless.
         weight: how many nodes stand behind each score, shape (size,); 0 where nobody knows.
         candidates: genomes to try first, best first.
+        spread: standard deviation of a cell's score over the nodes, shape (size,); None: not told.
+        feasible: share of the nodes, by weight, on which the cell works, shape (size,); None: not told.
+        energy: the same of joules instead of times; None where nobody metered.
     """
 
     mean: npt.NDArray[np.float64]
     weight: npt.NDArray[np.float64]
     candidates: tuple[Genome, ...]
+    spread: npt.NDArray[np.float64] | None = None
+    feasible: npt.NDArray[np.float64] | None = None
+    energy: Prior | None = None
 
 
 class Strategy(Protocol):

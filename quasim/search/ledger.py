@@ -21,6 +21,7 @@ class Ledger:
         trials: latest trial of each told cell, in the order first told.
         pending: cells handed out and not told yet, oldest first.
         queue: cells to hand out before any other, in order.
+        version: grows with each change of what was told.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -29,6 +30,7 @@ class Ledger:
         self.trials: dict[int, Trial] = {}
         self.pending: dict[int, None] = {}
         self.queue: list[int] = []
+        self.version = 0
 
     def record(self, trials: Sequence[Trial]) -> None:
         """Note trials; one of a genome told before replaces it.
@@ -41,6 +43,7 @@ class Ledger:
             self.trials[cell] = trial
             self._times_ns[cell] = trial.time_ns
             self.pending.pop(cell, None)
+        self.version += 1
 
     def enqueue(self, cells: Iterable[int]) -> None:
         """Hand these out first, those told before or waiting already left out."""
@@ -84,3 +87,4 @@ class Ledger:
         self.trials.clear()
         self.pending.clear()
         self.queue.clear()
+        self.version += 1

@@ -6,7 +6,8 @@ import numpy as np
 
 from quasim.errors import DataError
 from quasim.search.ledger import Mask
-from quasim.search.recording import OwnState, RecordingStrategy
+from quasim.search.recording import RecordingStrategy
+from quasim.search.saved import OwnState
 
 
 class Random(RecordingStrategy):

@@ -1,79 +1,59 @@
-"""What all strategies share: the ledger, the queue of first asks, and saving and restoring."""
+"""What all strategies share: the notes, the queue of first asks, and saving and restoring."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError, SpaceError
 from quasim.search._base import Prior
 from quasim.search.ledger import Cells, Ledger, Mask
-from quasim.space import SearchSpace
+from quasim.search.notes import Notes
+from quasim.search.saved import OwnState, SavedPrior, SavedRng, SavedState
+from quasim.space import Rows, SearchSpace
 from quasim.trial import Genome, Trial
 
 REASKED = 6
 """Elites asked again first when the device changed: enough to seed each likely basin, little enough to be cheap."""
 
 
-OwnState = dict[str, tuple[float, ...]]
-"""What one kind of strategy keeps besides the ledger and the generator, by name."""
-
-
-class _Rng(msgspec.Struct, frozen=True):
-    """State of a PCG64 generator; its 128-bit words in hex, because JSON numbers end at 64 bits."""
-
-    state: str
-    inc: str
-    has_uint32: int
-    uinteger: int
-
-    @classmethod
-    def of(cls, rng: np.random.Generator) -> _Rng:
-        state = rng.bit_generator.state
-        words = state["state"]
-        return cls(f"{words['state']:x}", f"{words['inc']:x}", int(state["has_uint32"]), int(state["uinteger"]))
-
-    def generator(self) -> np.random.Generator:
-        """A generator that goes on from here."""
-        bits = np.random.PCG64()
-        bits.state = {
-            "bit_generator": "PCG64",
-            "state": {"state": int(self.state, 16), "inc": int(self.inc, 16)},
-            "has_uint32": self.has_uint32,
-            "uinteger": self.uinteger,
-        }
-        return np.random.Generator(bits)
-
-
-class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A strategy as it is written; the cells of ``pending`` and ``queue`` are those of the space with this digest."""
-
-    strategy: str
-    space: str
-    rng: _Rng
-    trials: tuple[Trial, ...]
-    pending: tuple[int, ...]
-    queue: tuple[int, ...]
-    own: OwnState
-
-
 class RecordingStrategy(ABC):
-    """A strategy that keeps a ledger; a kind says how it proposes and what it learns."""
+    """A strategy that keeps notes; a kind says how it proposes and what it learns.
+
+    A kind overrides ``learned``, ``adopted`` and ``forgot`` to keep more than the notes, which have changed by then.
+    """
 
     name: str
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self._space = space
-        self._rng = np.random.Generator(np.random.PCG64(seed))
-        self._ledger = Ledger(space)
+        self._notes = Notes(space, seed)
+
+    def share(self, notes: Notes) -> None:
+        """Go by these notes instead of own ones; who owns them keeps them up to date."""
+        self._notes = notes
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._notes.ledger
+
+    @property
+    def _rng(self) -> np.random.Generator:
+        return self._notes.rng
 
     @abstractmethod
     def _propose(self, count: int, free: Mask) -> list[int]:
         """Up to ``count`` distinct cells of ``free``; fewer only when fewer are free."""
+
+    def _drawn(self, count: int, free: Mask) -> list[int]:
+        """Up to ``count`` distinct cells of ``free``, each as likely; no longer free then."""
+        cells = np.flatnonzero(free)
+        drawn = self._rng.choice(cells, size=min(count, len(cells)), replace=False)
+        free[drawn] = False
+        return [int(cell) for cell in drawn]
 
     @abstractmethod
     def entropy(self) -> float:
@@ -111,9 +91,14 @@ class RecordingStrategy(ABC):
             SpaceError: a genome is not of this space; nothing is learned then.
         """
         self._ledger.record(trials)
+        if trials:
+            self.learned(trials)
+
+    def learned(self, trials: Sequence[Trial]) -> None:  # noqa: B027 (most kinds keep nothing else)
+        """These trials are in the ledger now."""
 
     def adopt(self, prior: Prior) -> None:
-        """Ask the prior's candidates first, those of this space that were not tried.
+        """Go by a prior, and ask its candidates first, those of this space that were not tried.
 
         Raises:
             SpaceError: the prior is of a space of another size.
@@ -125,15 +110,27 @@ class RecordingStrategy(ABC):
             )
         valid = [genome for genome in prior.candidates if self._space.contains(genome)]
         self._ledger.enqueue(self._space.cell(genome) for genome in valid)
+        self._notes.believe(prior if (prior.weight > 0).any() else None)
+        self.adopted(prior)
+
+    def adopted(self, prior: Prior) -> None:  # noqa: B027
+        """This prior is in the notes now."""
 
     def forget(self) -> None:
-        """The device changed: drop all times, and ask the elites of before again first."""
+        """The device changed: drop all times and the prior, and ask the elites of before again first."""
         elites = [int(cell) for cell in self._elites()]
         self._ledger.forget()
         self._ledger.enqueue(elites)
+        self._notes.believe(None)
+        self.forgot()
+
+    def forgot(self) -> None:  # noqa: B027
+        """The notes are empty now, but for the elites to ask again."""
 
     def _elites(self) -> Cells:
-        return self._ledger.ranked()[0][:REASKED]
+        """The fastest of distinct niches, fastest first."""
+        cells, _ = self._ledger.ranked()
+        return cells[niches(self._space.rows[cells], REASKED)]
 
     def best(self, count: int = 1) -> list[Trial]:
         """The fastest known ok trials, best first."""
@@ -143,13 +140,14 @@ class RecordingStrategy(ABC):
         """Everything needed to go on later exactly as if never stopped, as JSON."""
         ledger = self._ledger
         return to_json(
-            _State(
+            SavedState(
                 strategy=self.name,
                 space=self._space.digest,
-                rng=_Rng.of(self._rng),
+                rng=SavedRng.of(self._rng),
                 trials=tuple(ledger.trials.values()),
                 pending=tuple(ledger.pending),
                 queue=tuple(ledger.queue),
+                prior=None if self._notes.prior is None else SavedPrior.of(self._notes.prior),
                 own=self._own_state(),
             )
         )
@@ -160,7 +158,7 @@ class RecordingStrategy(ABC):
         Raises:
             DataError: not a state of this strategy and space; nothing is changed then.
         """
-        saved = from_json(state, _State, f"state of {self.name}")
+        saved = from_json(state, SavedState, f"state of {self.name}")
         if (saved.strategy, saved.space) != (self.name, self._space.digest):
             raise DataError(
                 f"a state of {saved.strategy} on space {saved.space[:8]} is not of {self.name} on "
@@ -172,10 +170,12 @@ class RecordingStrategy(ABC):
             rng = saved.rng.generator()
         except (ValueError, OverflowError, TypeError) as error:
             raise DataError(f"state of {self.name}: {error}", "its random generator is damaged") from error
+        prior = None if saved.prior is None else saved.prior.prior(self._space.size)
         self._restore_own(saved.own)
-        self._ledger, self._rng = ledger, rng
+        self._notes.ledger, self._notes.rng = ledger, rng
+        self._notes.believe(prior)
 
-    def _restored_ledger(self, saved: _State) -> Ledger:
+    def _restored_ledger(self, saved: SavedState) -> Ledger:
         ledger = Ledger(self._space)
         if any(not 0 <= cell < self._space.size for cell in (*saved.pending, *saved.queue)):
             raise DataError(f"state of {self.name} names cells outside its space", "it is damaged; start anew")
@@ -186,3 +186,13 @@ class RecordingStrategy(ABC):
         ledger.pending = dict.fromkeys(saved.pending)
         ledger.queue = list(saved.queue)
         return ledger
+
+
+def niches(rows: Rows, count: int) -> Cells:
+    """Positions of up to ``count`` of the rows, first ones preferred, that differ pairwise in two or more values."""
+    chosen: list[int] = []
+    left = np.arange(len(rows))
+    while len(left) and len(chosen) < count:
+        chosen.append(int(left[0]))
+        left = left[(rows[left] != rows[left[0]]).sum(axis=1) > 1]
+    return np.array(chosen, dtype=np.int64)

@@ -6,7 +6,7 @@ import pytest
 
 from actors.energy import NodeMeter, Spent, Tally
 from quasim.meters import BusyError, MeterError, NoMeter, Sample
-from quasim.trial import Problem
+from quasim.trial import EnergySource, Problem
 from tests.actors.bench_device import TableDevice
 
 ONE, TWO = Problem.of("one", n=1), Problem.of("two", n=1)
@@ -14,6 +14,8 @@ ONE, TWO = Problem.of("one", n=1), Problem.of("two", n=1)
 
 class Counter(NoMeter):
     """A meter whose counter stands where a list says."""
+
+    source = EnergySource.COUNTER
 
     def __init__(self, *readings: float | MeterError) -> None:
         super().__init__("bench GPU-1", "")
@@ -85,3 +87,5 @@ def test_a_figure_and_a_reason_exclude_each_other() -> None:
         Spent(joules=3.0, detail="no")
     with pytest.raises(ValueError, match="either joules or why"):
         Spent(detail="")
+    with pytest.raises(ValueError, match="joules have a source"):
+        Spent(joules=3.0, detail="")

@@ -42,7 +42,8 @@ SLOWER, NOT_SLOWER = Verdict.SLOWER, Verdict.NOT_SLOWER
 
 def part(topic: Topic, *candidates: int) -> Part:
     ones = np.ones(topic.cells, dtype="<f4")
-    return Part(topic, (-0.5 * ones).astype("<f4").tobytes(), ones.tobytes(), candidates)
+    mean, known, none = ((share * ones).astype("<f4").tobytes() for share in (-0.5, 1, 0))
+    return Part(topic, mean, known, spread=none, feasible=known, candidates=candidates)
 
 
 def policy(leading: Mapping[Topic, Sequence[int]], previous: Policy | None = None) -> Policy:

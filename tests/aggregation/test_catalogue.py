@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from aggregation.catalogue import Catalogue
+from aggregation.catalogue import CHANNELS, Catalogue, Channel
 from quasim.errors import DataError
 from quasim.policy import MAX_CELLS, Topic
 from quasim.trial import Problem
@@ -40,13 +40,13 @@ def test_topics_that_repeat_or_are_out_of_order_are_refused() -> None:
             Catalogue(topics)
 
 
-def test_a_vector_is_laid_out_topic_by_topic_weights_before_scores() -> None:
+def test_a_vector_is_laid_out_topic_by_topic_channel_by_channel() -> None:
     vector = np.arange(float(CATALOGUE.length))
     matmul, softmax = CATALOGUE.split(vector).values()
-    assert CATALOGUE.length == 2 * (SPACE.size + ROWS.size)
-    assert matmul[0].tolist() == list(range(SPACE.size))
-    assert matmul[1, 0] == SPACE.size
-    assert softmax.ravel().tolist() == list(range(2 * SPACE.size, CATALOGUE.length))
+    assert CATALOGUE.length == CHANNELS * (SPACE.size + ROWS.size)
+    assert matmul[Channel.WEIGHT].tolist() == list(range(SPACE.size))
+    assert matmul[Channel.SCORE, 0] == SPACE.size
+    assert softmax.ravel().tolist() == list(range(CHANNELS * SPACE.size, CATALOGUE.length))
 
 
 def test_the_pieces_of_a_vector_are_views_into_it() -> None:
@@ -73,4 +73,23 @@ def test_a_catalogue_whose_policy_nodes_would_refuse_cannot_be_built() -> None:
     topics = tuple(sorted(msgspec.structs.replace(wide, shape_class=p.shape_class) for p in problems))
     with pytest.raises(DataError, match="fewer problems"):
         Catalogue(topics)
-    assert Catalogue(topics[:200]).length == 400 * MAX_CELLS
+    assert Catalogue(topics[:80]).length == 80 * CHANNELS * MAX_CELLS
+
+
+def test_cohorts_have_topics_of_their_own_where_each_is_as_many_as_the_floor() -> None:
+    matmul, softmax = (Catalogue.of({key: SPACES[key]}) for key in (("c", MATMUL), ("c", SOFTMAX)))
+    nodes = [("old", matmul), ("old", CATALOGUE), ("new", CATALOGUE), ("new", CATALOGUE)]
+    apart = Catalogue.agreed(nodes, floor=2)
+    assert {(t.kernel, t.cohort) for t in apart.topics} == {
+        ("matmul", ""),
+        ("matmul", "old"),
+        ("matmul", "new"),
+        ("softmax", ""),
+    }
+    assert Catalogue.agreed(nodes, floor=3) == Catalogue.agreed(nodes[1:], floor=2) == CATALOGUE
+    assert Catalogue.agreed([("old", softmax), ("old", softmax)], floor=1) == softmax
+
+
+def test_a_cohorts_topic_without_that_of_all_is_refused() -> None:
+    with pytest.raises(DataError, match="agreed"):
+        Catalogue((msgspec.structs.replace(CATALOGUE.topics[0], cohort="old"),))

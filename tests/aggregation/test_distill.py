@@ -3,17 +3,19 @@ from __future__ import annotations
 import math
 from itertools import permutations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation.catalogue import Catalogue
+from aggregation.catalogue import Catalogue, Channel
 from aggregation.distill import CANDIDATES, DECAY, local_update, refine
+from aggregation.secure import SecureClient
 from quasim.errors import DataError, SpaceError
 from quasim.policy import MAX_CELLS, Part, Policy, Topic, topic_cells
 from quasim.space import Floats, Parameter, SearchSpace
-from quasim.trial import Problem, Status, Trial
+from quasim.trial import EnergySource, Problem, Status, Trial
 from tests.aggregation.samples import (
     CATALOGUE,
     MATMUL,
@@ -27,6 +29,7 @@ from tests.aggregation.samples import (
     outside,
     random_vector,
 )
+from tests.aggregation.secure.fleet import POLICY, Fleet, entropy, identity
 
 TOPIC = Topic.of("c", MATMUL, SPACE)
 
@@ -37,7 +40,9 @@ def update(*trials: Trial) -> Floats:
 
 def scores(*trials: Trial) -> dict[int, float]:
     """Score of each known cell of the matmul topic."""
-    weight, score = CATALOGUE.split(update(*trials))[TOPIC]
+    weight, score, square, works, *_ = CATALOGUE.split(update(*trials))[TOPIC]
+    assert np.all(square >= weight * score**2 - 1e-9)
+    assert not works[weight == 0].any()
     assert set(weight) <= {0.0, 1.0}
     assert not score[weight == 0].any()
     return {int(cell): float(score[cell]) for cell in np.flatnonzero(weight)}
@@ -56,10 +61,12 @@ def matmul_part(policy: Policy) -> Part:
 
 
 def given_sums(known: dict[int, tuple[float, float]]) -> Floats:
-    """Sums with (weight, weight × score) in cells of the matmul topic."""
+    """Sums with (weight, weight × score) in cells of the matmul topic, where all nodes agree and the cells work."""
     sums = np.zeros(CATALOGUE.length)
     for cell, channels in known.items():
-        CATALOGUE.split(sums)[TOPIC][:, cell] = channels
+        weight, score = channels
+        square = score**2 / weight if weight else 0.0
+        CATALOGUE.split(sums)[TOPIC][: Channel.ENERGY_WEIGHT, cell] = weight, score, square, weight
     return sums
 
 
@@ -129,7 +136,7 @@ def test_of_a_large_space_only_sampled_cells_are_told() -> None:
     sampled = topic_cells(large)
     absent = int(np.setdiff1d(np.arange(large.size), sampled)[0])
     trials = [ok(100.0, absent, space=large), ok(200.0, int(sampled[-1]), space=large)]
-    weight, score = catalogue.split(local_update(catalogue, spaces, trials))[catalogue.topics[0]]
+    weight, score, *_ = catalogue.split(local_update(catalogue, spaces, trials))[catalogue.topics[0]]
     assert np.flatnonzero(weight).tolist() == [MAX_CELLS - 1]
     assert score[-1] == pytest.approx(-1 / 3)
 
@@ -192,7 +199,8 @@ def test_decay_for_hundreds_of_cycles_ends_in_nothing_known() -> None:
 def test_topics_follow_the_catalogue_and_known_ones_keep_their_evidence() -> None:
     narrow = Catalogue.of({("c", SOFTMAX): ROWS})
     softmax = np.zeros(narrow.length)
-    softmax[[0, 4]] = 1.0, -0.5
+    weight, score, *_ = narrow.split(softmax)[narrow.topics[0]]
+    weight[0], score[0] = 1.0, -0.5
     first = refine(None, narrow, softmax, federation="lab", cycle=0, participants=1, protocol="a test")
     wider = refined(update(ok(1.0, 2)), first, cycle=1)
     rows = wider.part(narrow.topics[0])
@@ -211,7 +219,9 @@ def test_candidates_are_ranked_by_what_is_sure_and_never_known_failures() -> Non
 def test_a_topic_has_at_most_the_documented_number_of_candidates() -> None:
     wide = SearchSpace((Parameter("a", tuple(range(100))),))
     catalogue = Catalogue.of({("c", MATMUL): wide})
-    sums = np.concatenate([np.ones(100), -np.linspace(0.9, 0, 100)])
+    sums = np.zeros(catalogue.length)
+    weight, score, _, works, *_ = catalogue.split(sums)[catalogue.topics[0]]
+    weight[:], score[:], works[:] = 1.0, -np.linspace(0.9, 0, 100), 1.0
     policy = refine(None, catalogue, sums, federation="lab", cycle=0, participants=1, protocol="a test")
     assert policy.parts[0].candidates == tuple(range(99, 99 - CANDIDATES, -1))
 
@@ -239,3 +249,86 @@ def test_a_sum_that_is_not_finite_or_of_another_length_is_refused() -> None:
     for wrong in (np.full(CATALOGUE.length, math.nan), np.zeros(CATALOGUE.length - 1)):
         with pytest.raises(DataError):
             refined(wrong)
+
+
+WIDE = SearchSpace(tuple(Parameter(name, (1, 2, 4, 8, 16)) for name in ("x", "y", "z")))
+WIDE_SPACES = {("c", MATMUL): WIDE}
+WIDE_CATALOGUE = Catalogue.of(WIDE_SPACES)
+
+
+def searched(seed: int) -> list[Trial]:
+    """What a node measured: enough to predict the rest, some of it metered."""
+    rng = np.random.default_rng(seed)
+    cells = rng.choice(WIDE.size, size=40, replace=False)
+    times = 100 * np.exp(((WIDE.ordinal(WIDE.rows[cells]) - rng.random(3)) ** 2).sum(axis=1))
+    trials = [ok(float(time), int(cell), space=WIDE) for cell, time in zip(cells, times, strict=True)]
+    joules = [{"energy_j": 1e-3 * trial.time_ns, "energy_source": EnergySource.COUNTER} for trial in trials[:15]]
+    metered = [msgspec.structs.replace(trial, **known) for trial, known in zip(trials, joules, strict=False)]
+    return [*metered, *trials[15:]]
+
+
+def test_a_policy_of_secure_sums_is_that_of_plain_sums_up_to_rounding() -> None:
+    vectors = [local_update(WIDE_CATALOGUE, WIDE_SPACES, searched(seed)) for seed in range(3)]
+    fleet = Fleet(3, length=WIDE_CATALOGUE.length)
+    for node, vector in zip(fleet.clients, vectors, strict=True):
+        fleet.clients[node] = SecureClient(
+            node, identity(node), fleet.members, fleet.encoding, POLICY, vector, entropy=entropy(node)
+        )
+    result = fleet.run().result
+    assert result is not None
+    secure, plain = (
+        refine(None, WIDE_CATALOGUE, sums, federation="lab", cycle=0, participants=3, protocol="a test").parts[0]
+        for sums in (result.sums, np.sum(vectors, axis=0))
+    )
+    # Each of three entries is off by half a unit at most, and so is each weight; scores are 1 at most.
+    off = 3 * 0.5 / 2.0**fleet.encoding.scale_bits
+    weight, energy_weight = plain.weights, plain.energy_weights
+    assert np.array_equal(weight > 0, secure.weights > 0)
+    assert np.abs(secure.weights - weight).max() <= off + 1e-6
+    bound = 2 * off / (weight[weight > 0] - off) + 1e-6
+    for name, factor in (("means", 1), ("feasibles", 1), ("spreads", 3)):
+        power = 2 if name == "spreads" else 1
+        gap = np.abs(getattr(secure, name) ** power - getattr(plain, name) ** power)[weight > 0]
+        assert np.all(gap <= factor * bound), name
+    known = energy_weight > 0
+    assert known.any()
+    gap = np.abs(secure.energies - plain.energies)[known]
+    assert np.all(gap <= 2 * off / (energy_weight[known] - off) + 1e-6)
+
+
+def test_spread_is_that_of_the_nodes_and_feasibility_their_share() -> None:
+    sums = update(ok(100.0, 0), ok(800.0, 1)) + update(ok(100.0, 1), ok(300.0, 0)) + update(ok(9.0, 1), failed(0))
+    part = matmul_part(refined(sums, participants=3))
+    scores = np.array([0.0, -math.log(3) / math.log(8), -1.0])
+    assert part.means[0] == pytest.approx(scores.mean())
+    assert part.spreads[0] == pytest.approx(scores.std())
+    assert part.feasibles[:3].tolist() == [pytest.approx(2 / 3), 1.0, 0.0]
+
+
+def test_what_is_remembered_keeps_its_spread_feasibility_and_joules() -> None:
+    trials = [ok(100.0, 0), ok(800.0, 1), failed(5)]
+    metered = [msgspec.structs.replace(trials[0], energy_j=2.0, energy_source=EnergySource.COUNTER), *trials[1:]]
+    sums = update(*metered) + update(ok(100.0, 1), ok(300.0, 0))
+    before = matmul_part(refined(sums, participants=2))
+    after = matmul_part(refined(update(), refined(sums, participants=2), cycle=1))
+    assert after.spreads == pytest.approx(before.spreads, abs=1e-4)
+    assert after.feasibles == pytest.approx(before.feasibles)
+    assert (after.energies[0], after.energy_weights[0]) == (0.0, DECAY)
+
+
+def test_a_cohort_gets_what_all_get_and_other_cohorts_nothing() -> None:
+    catalogue = Catalogue.agreed([(cohort, CATALOGUE) for cohort in ("old", "new")], floor=1)
+    trials = [ok(100.0, 0), ok(200.0, 1)]
+    pieces = catalogue.split(local_update(catalogue, SPACES, trials, "old"))
+    of = {topic.cohort: piece for topic, piece in pieces.items() if topic.kernel == "matmul"}
+    assert of[""].any()
+    assert np.array_equal(of["old"], of[""])
+    assert not of["new"].any()
+
+
+def test_an_honest_round_cannot_give_more_than_its_weights() -> None:
+    wild = np.full(CATALOGUE.length, 50.0)
+    part = matmul_part(refined(wild, participants=2))
+    assert part.weights.tolist() == [2.0] * SPACE.size
+    assert part.feasibles.tolist() == [1.0] * SPACE.size
+    assert part.means.tolist() == [0.0] * SPACE.size

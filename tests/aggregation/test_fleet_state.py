@@ -39,7 +39,8 @@ from aggregation.rounds import (
     to_message,
 )
 from quasim.errors import DataError
-from quasim.policy import Policy, prior_for
+from quasim.policy import Policy
+from quasim.prior import prior_for
 from quasim.space import Floats
 from quasim.trial import Trial
 from tests.aggregation.samples import CATALOGUE, MATMUL, NEAR, ROWS, SOFTMAX, SPACE, SPACES, failed, ok

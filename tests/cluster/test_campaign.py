@@ -9,7 +9,7 @@ A, B = Problem.of("a", n=1), Problem.of("b", n=1)
 
 
 def record(node: str, cycle: int, a: float, b: float, above: float | None = None, device: str = "") -> CycleRecord:
-    spent = Spent(device or f"GPU of {node}", a + b, above, ((A, a), (B, b)), "")
+    spent = Spent(device or f"GPU of {node}", a + b, above, ((A, a), (B, b)), "", EnergySource.COUNTER)
     return CycleRecord(node, cycle, 0, (), spent)
 
 

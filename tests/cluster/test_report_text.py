@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from cluster.campaign import Payback
-from cluster.report_text import energy_text, introspection_text, joules_text, payback_text
+from cluster.report_text import FRONT_ROWS, energy_text, front_text, introspection_text, joules_text, payback_text
 from quasim.trial import Introspection
 from tests.cluster.test_campaign import trial
+from tests.quasim.search.test_pareto import tried
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,23 @@ def test_payback_is_a_number_of_launches_or_a_reason() -> None:
     assert payback_text(Payback(150.0, 0.5, 0.25, 600, "")).endswith("default 500 mJ; paid back after 600 launches")
     assert payback_text(Payback(150.0, 0.5, 0.5, None, "no gain")) == "150 J; a launch: 500 mJ, default 500 mJ; no gain"
     assert payback_text(Payback(None, None, None, None, "no meter")) == "unmetered: no meter"
+
+
+def test_front_names_what_each_trial_is_best_at() -> None:
+    trials = [tried(100.0, 4.0), tried(150.0, 2.0), tried(200.0, 1.9)]
+    rows = dict(front_text(trials))
+    assert list(rows) == ["front: fastest", "front: least energy-delay product", "front: fewest joules"]
+    assert rows["front: fastest"] == "0.0001 ms [0.0001, 0.0001], 4 J, error 1.00e-07: at=0"
+
+
+def test_long_front_is_cut_and_says_so() -> None:
+    trials = [tried(100.0 + at, None, 1e-7 / (1 + at)) for at in range(FRONT_ROWS + 3)]
+    rows = list(front_text(trials))
+    assert len(rows) == FRONT_ROWS + 1
+    assert rows[-1] == ("front", "and 3 more, see --json")
+    assert all("unmetered" in text for _, text in rows[:-1])
+
+
+def test_front_is_not_shown_where_it_says_nothing() -> None:
+    assert list(front_text([tried(100.0, 1.0)])) == []
+    assert list(front_text([tried(100.0, None, None), tried(101.0, None, None)])) == []

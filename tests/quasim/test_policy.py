@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from quasim.codec import to_msgpack
 from quasim.errors import DataError
-from quasim.policy import MAX_CELLS, MAX_NAMES, MAX_PAYLOAD, Part, Policy, Topic, prior_for, topic_cells
+from quasim.policy import MAX_CELLS, MAX_NAMES, MAX_PAYLOAD, Part, Policy, Topic, leading, topic_cells
+from quasim.prior import prior_for
 from quasim.space import AtMost, Parameter, SearchSpace
 from quasim.trial import Problem
 
@@ -31,13 +32,13 @@ def part(
     topic: Topic = TOPIC, mean: bytes | None = None, weight: bytes | None = None, candidates: tuple[int, ...] = ()
 ) -> Part:
     zeros = floats(*[0.0] * topic.cells)
-    return Part(topic, zeros if mean is None else mean, zeros if weight is None else weight, candidates)
+    return Part(topic, zeros if mean is None else mean, zeros if weight is None else weight, zeros, zeros, candidates)
 
 
 def knowing(topic: Topic, known: dict[int, float], candidates: tuple[int, ...] = ()) -> Part:
     mean, weight = np.zeros(topic.cells, "<f4"), np.zeros(topic.cells, "<f4")
     mean[list(known)], weight[list(known)] = list(known.values()), 1.0
-    return Part(topic, mean.tobytes(), weight.tobytes(), candidates)
+    return Part(topic, mean.tobytes(), weight.tobytes(), floats(*[0.0] * topic.cells), weight.tobytes(), candidates)
 
 
 def policy(*parts: Part, **changes: Any) -> Policy:
@@ -67,7 +68,7 @@ def test_payload_reads_back_as_the_same_policy_and_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 1},
         {"federation": ""},
         {"protocol": ""},
         {"version": 0},
@@ -114,6 +115,31 @@ def test_a_part_that_contradicts_itself_cannot_be_built(
 ) -> None:
     with pytest.raises(DataError):
         part(mean=mean, weight=weight, candidates=candidates)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("field", ["spread", "feasible"])
+def test_spreads_and_feasible_shares_lie_between_0_and_1(field: str, value: float) -> None:
+    with pytest.raises(DataError, match=r"outside \[0, 1\]"):
+        msgspec.structs.replace(KNOWN, **{field: floats(*[value] * TOPIC.cells)})
+
+
+def test_joules_come_with_weights_of_their_own_or_not_at_all() -> None:
+    scores, weights = floats(*[-0.5] * TOPIC.cells), floats(*[1.0] * TOPIC.cells)
+    metered = msgspec.structs.replace(KNOWN, energy=scores, energy_weight=weights)
+    assert metered.energies.tolist() == [-0.5] * TOPIC.cells
+    assert KNOWN.energies.tolist() == []
+    for changes in ({"energy": scores}, {"energy_weight": weights}, {"energy": scores, "energy_weight": weights[4:]}):
+        with pytest.raises(DataError):
+            msgspec.structs.replace(KNOWN, **changes)
+
+
+def test_leading_cells_are_those_of_which_the_fleet_is_surest_that_they_are_good_and_work() -> None:
+    mean = np.array([0.0, -0.1, 0.0, 0.0, -1.0, 0.0])
+    weight = np.array([1.0, 4.0, 4.0, 0.0, 4.0, 4.0])
+    feasible = np.array([1.0, 1.0, 0.5, 1.0, 1.0, 0.0])
+    assert leading(mean, weight, feasible, 10).tolist() == [1, 0, 2]
+    assert leading(mean, weight, feasible, 1).tolist() == [1]
 
 
 def test_a_part_has_a_bounded_number_of_candidates() -> None:
@@ -165,47 +191,6 @@ def test_mutated_payloads_are_refused_or_read_back_to_the_same_bytes(at: int, by
         assert prior is None or all(SPACE.contains(genome) for genome in prior.candidates)
 
 
-def test_a_prior_holds_the_parts_scores_by_cell_and_its_candidates_best_first() -> None:
-    prior = prior_for(policy(KNOWN), "c", PROBLEM, SPACE)
-    assert prior is not None
-    assert prior.mean.shape == prior.weight.shape == (SPACE.size,)
-    assert prior.mean[0] == -0.25
-    assert np.flatnonzero(prior.weight).tolist() == [0, 3]
-    assert prior.candidates == (SPACE.genome_at(3), SPACE.genome_at(0))
-
-
-def test_a_problem_of_the_same_shape_class_shares_the_prior() -> None:
-    near = Problem.of("matmul", m=800, n=900, k=750)
-    assert prior_for(policy(KNOWN), "c", near, SPACE) is not None
-
-
-def test_a_policy_says_nothing_about_another_space_target_family_or_shape_class() -> None:
-    other = SearchSpace((*SPACE.parameters, Parameter("threads", (1, 2))))
-    known = policy(KNOWN)
-    assert prior_for(known, "c", PROBLEM, other) is None
-    assert prior_for(known, "replay", PROBLEM, SPACE) is None
-    assert prior_for(known, "c", Problem.of("softmax", m=768, n=768, k=768), SPACE) is None
-    assert prior_for(known, "c", Problem.of("matmul", m=8, n=768, k=768), SPACE) is None
-
-
-def test_a_topic_of_which_nobody_knows_anything_gives_no_prior() -> None:
-    assert prior_for(policy(part()), "c", PROBLEM, SPACE) is None
-
-
-def test_a_topic_whose_length_does_not_fit_its_space_gives_no_prior() -> None:
-    lying = knowing(msgspec.structs.replace(TOPIC, cells=TOPIC.cells + 5), {TOPIC.cells + 4: 0.0}, (TOPIC.cells + 4,))
-    assert prior_for(policy(lying), "c", PROBLEM, SPACE) is None
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_no_policy_yields_a_configuration_outside_the_space(data: st.DataObject) -> None:
-    cells = data.draw(st.lists(st.integers(0, TOPIC.cells - 1), unique=True, min_size=1))
-    prior = prior_for(policy(knowing(TOPIC, dict.fromkeys(cells, -0.5), tuple(cells))), "c", PROBLEM, SPACE)
-    assert prior is not None
-    assert [SPACE.cell(genome) for genome in prior.candidates] == cells
-
-
 def test_a_small_space_is_a_topic_as_a_whole() -> None:
     assert topic_cells(SPACE).tolist() == list(range(SPACE.size))
 
@@ -218,13 +203,3 @@ def test_a_large_space_is_sampled_evenly_and_the_same_everywhere() -> None:
     assert np.all(np.abs(cells - stretch * np.arange(MAX_CELLS)) <= stretch + 1)
     # Written down once: fleets agree on the sample only while it never changes.
     assert cells[:12].tolist() == [0, 2, 3, 6, 7, 9, 11, 12, 15, 17, 18, 20]
-
-
-def test_a_prior_of_a_sampled_space_spreads_over_the_sampled_cells() -> None:
-    topic = Topic.of("c", PROBLEM, LARGE)
-    prior = prior_for(policy(knowing(topic, {7: -0.5}, (7,))), "c", PROBLEM, LARGE)
-    assert prior is not None
-    at = int(topic_cells(LARGE)[7])
-    assert prior.mean[at] == -0.5
-    assert np.flatnonzero(prior.weight).tolist() == [at]
-    assert prior.candidates == (LARGE.genome_at(at),)

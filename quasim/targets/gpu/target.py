@@ -173,6 +173,16 @@ class GpuTarget(ABC):
         outcomes = self._run(problem, built, plan, quiet=True)
         return [self._trial(problem, *each) for each in zip(genomes, built, outcomes, strict=True)]
 
+    def meter(self, problem: Problem, genomes: Sequence[Genome], window_ns: int) -> list[Trial]:
+        """Check and time the genomes briefly, and meter one after the other for so long each, after warming up.
+
+        Raises:
+            SpaceError: a genome is not of the problem's space.
+        """
+        built = self._build(problem, genomes)
+        outcomes = self._run(problem, built, msgspec.structs.replace(SEARCH, energy_window_ns=window_ns), quiet=True)
+        return [self._trial(problem, *each) for each in zip(genomes, built, outcomes, strict=True)]
+
     def contest(self, problem: Problem, genome: Genome) -> Contest:
         """The genome, its default, PyTorch's eager operations, the vendor's library and the peaks, interleaved.
 
