@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: env run test check bench hip-check peers format clean
+.PHONY: env run test test-engine test-fleet check bench hip-check peers format clean
 
 env: $(STAMP)
 
@@ -17,8 +17,14 @@ $(STAMP): pyproject.toml
 run: env            ## a local fleet: 4 agents, a late joiner, 3 kernel families, 10 cycles
 	$(BIN)/quasim run configs/local.yaml
 
-test: env           ## every test that runs without a GPU
-	$(BIN)/python -m pytest -m "not gpu"
+test: env           ## every test that runs without a GPU: two halves, side by side
+	$(MAKE) --no-print-directory --output-sync=target --jobs 2 test-engine test-fleet
+
+test-engine:
+	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests/quasim
+
+test-fleet:
+	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests --ignore tests/quasim
 
 check: env          ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .
