@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import msgspec
 
 from actors.background import Progress
-from actors.node_agent import drive
-from actors.node_loop import NodeLoop, Plan, ProblemCycle
+from actors.drive import drive
+from actors.node_events import ProblemCycle
+from actors.node_loop import NodeLoop, Plan
 from quasim.errors import DataError
 from quasim.measure import fastest
 from quasim.search import strategy

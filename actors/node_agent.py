@@ -11,26 +11,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
+from actors.drive import drive
 from actors.energy import NodeMeter
-from actors.node_loop import (
-    CycleRecord,
-    CycleStarted,
-    Event,
-    Finish,
-    Measure,
-    Measured,
-    Meter,
-    NodeLoop,
-    Plan,
-    saved_tasks,
-)
-from actors.node_rounds import Accord, Answer, Entropy, NodeRounds, RoundsSpec
+from actors.node_events import CycleRecord
+from actors.node_loop import NodeLoop, Plan, saved_tasks
+from actors.node_rounds import Accord, Answer, Entropy, NodeRounds
+from actors.node_spec import NodeSnapshot, NodeSpec, fingerprint
 from actors.node_tasks import NodeTasks, Released, Residence, Shares
 from actors.outbox import Link, Outbox, Position
 from actors.regulation import NoRegulation, Regulation
@@ -43,62 +34,22 @@ from aggregation.signing import PolicyRefusedError, verify
 from quasim.codec import from_json, to_json
 from quasim.energy.aimed import aimed
 from quasim.energy.migration import HeatReport, Move
-from quasim.energy.objective import LATENCY, Objective
-from quasim.energy.racing import Metering
-from quasim.energy.spec import RegulationSpec
+from quasim.energy.objective import LATENCY
 from quasim.errors import DataError, TrustError
 from quasim.meters import NoMeter
 from quasim.search import strategy
 from quasim.space import Floats
 from quasim.standing import Contestable, Standing, standing
-from quasim.targets import DeviceFacts, Target
+from quasim.targets import Target
 from quasim.targets.profile import Profilable, Profile
 from quasim.trial import Genome, Problem, Trial
 from storage.batches import Evaluation
 from storage.files import make_folder, write_atomic
 from storage.keys import load_or_create_key
 from storage.ownership import HANDOVER_S, Ownership
-from storage.pseudonyms import IdDictionary, Pseudonyms
+from storage.pseudonyms import IdDictionary
 
 LOG = logging.getLogger(__name__)
-
-
-class NodeSpec(msgspec.Struct, frozen=True):
-    """What an agent is told once.
-
-    Attributes:
-        folder: where its state lives, on the machine that it is pinned to.
-        trusted_key: Ed25519 public key of the aggregator whose policies it accepts.
-        site_key: file of the key under which ids are hashed.
-        site_fingerprint: of the key that all nodes of the fleet must have, see ``fingerprint``.
-        dictionary: file that tells the holder of the site key what the ids mean.
-        first_cycle: the cycle in which it joins.
-        seed: of this node's strategies.
-        regulation: of the node's device.
-        objectives: what each problem is tuned for, in the problems' order; empty: time.
-    """
-
-    name: str
-    folder: Path
-    federation: str
-    trusted_key: bytes
-    site_key: Path
-    site_fingerprint: str
-    dictionary: Path
-    problems: tuple[Problem, ...]
-    strategy: str
-    seed: int
-    first_cycle: int
-    evaluations: int
-    recheck: int
-    rounds: RoundsSpec
-    regulation: RegulationSpec = RegulationSpec()
-    objectives: tuple[Objective, ...] = ()
-
-
-def fingerprint(site_key: bytes) -> str:
-    """Tells site keys apart without giving them away."""
-    return Pseudonyms(site_key).id("site", "fingerprint")
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -107,55 +58,6 @@ class _State(msgspec.Struct, frozen=True):
     record: CycleRecord
     loop: str
     residence: Residence = Residence()
-
-
-class NodeSnapshot(msgspec.Struct, frozen=True):
-    """What may be shown of a node.
-
-    Attributes:
-        sent: telemetry rows committed to be sent; waiting_rows: not yet acknowledged; refused: never to be stored.
-    """
-
-    name: str
-    device: DeviceFacts
-    cycle: int
-    policy_version: int
-    sent: int
-    waiting_rows: int
-    refused: int
-
-
-def drive(
-    loop: NodeLoop,
-    target: Target,
-    cycle: int,
-    on_measured: Callable[[Problem, Sequence[Trial]], None] = lambda _problem, _trials: None,
-) -> CycleRecord:
-    """Run one cycle of a loop on a target: measure whatever it asks for, until it has finished.
-
-    Args:
-        on_measured: told the problem and its trials after each measurement.
-    """
-    target.start_cycle(cycle)
-    events: list[Event] = [CycleStarted(cycle)]
-    while True:
-        for instruction in loop.handle(events.pop()):
-            if isinstance(instruction, Finish):
-                return instruction.record
-            trials = tuple(_measured(target, instruction))
-            events.append(Measured(trials))
-            on_measured(instruction.problem, trials)
-
-
-def _measured(target: Target, instruction: Measure | Meter) -> Sequence[Trial]:
-    if isinstance(instruction, Meter):
-        if not isinstance(target, Metering):
-            return ()
-        return target.meter(instruction.problem, instruction.reading.genomes, instruction.reading.window_ns)
-    if instruction.playoff:
-        # Energy is for those who win in the end: metering each recheck would take half of a node's time.
-        return target.playoff(instruction.problem, instruction.genomes, metered=False)
-    return target.evaluate(instruction.problem, instruction.genomes)
 
 
 class NodeAgent:
@@ -219,7 +121,7 @@ class NodeAgent:
             cohort=self.cohort(),
         )
         residence = Residence() if saved is None else saved.residence
-        self._tasks = NodeTasks(self._loop, self._target.device, self._plan, residence, self._meter.clock)
+        self._tasks = NodeTasks(self._loop, self._plan, residence, self._meter.clock)
         if saved is None:
             return Position()
         self._loop.restore(saved.loop.encode())
@@ -291,7 +193,7 @@ class NodeAgent:
     def release(self, move: Move) -> Released:
         """Give the task of a move away, or say why not; durable before it is said, and safe to repeat."""
         released = self._tasks.release(move, self._regulation.heat())
-        self._save()
+        self._save_step()
         return released
 
     def accept(self, parcel: bytes, move: Move) -> str:
@@ -302,13 +204,13 @@ class NodeAgent:
             why = self._tasks.accept(parcel, move, self._regulation.heat())
         except DataError as error:
             return str(error)
-        self._save()
+        self._save_step()
         return why
 
     def settle(self, task: str, arrived: bool) -> None:
         """What became of a task that was given away; durable, and safe to repeat."""
         self._tasks.settle(task, arrived=arrived)
-        self._save()
+        self._save_step()
 
     def adopt(self, envelope: bytes) -> int:
         """Verify a signed policy and steer by it; the version that the node then holds.
@@ -404,6 +306,14 @@ class NodeAgent:
         self._record = record
         self._rounds.forget()
         self._save()
+
+    def _save_step(self) -> None:
+        """Make a step of a move durable; where that fails it was none, so that nobody is told of it."""
+        try:
+            self._save()
+        except Exception:
+            self._restore()
+            raise
 
     def _save(self) -> None:
         if self._record is not None:

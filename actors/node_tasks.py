@@ -17,11 +17,10 @@ import msgspec
 
 from actors.energy import Spent
 from actors.node_loop import NodeLoop, Plan
-from actors.tasks import Leaving, Parcel, Tasks
+from actors.tasks import Leaving, Tasks, TaskState
 from quasim.energy.heat import Heat
 from quasim.energy.migration import HeatReport, Move, Task, why_not_from, why_not_task, why_not_to
 from quasim.errors import DataError
-from quasim.targets import DeviceFacts
 from quasim.trial import Problem
 
 PlanOf = Callable[[str, Problem], Plan]
@@ -42,7 +41,7 @@ class Residence(msgspec.Struct, frozen=True):
         arrived_w: of the task that came then; 0 where one left.
     """
 
-    leaving: tuple[Parcel, ...] = ()
+    leaving: tuple[TaskState, ...] = ()
     since_ns: dict[str, int] = {}
     moved_ns: int | None = None
     arrived_w: float = 0.0
@@ -80,12 +79,11 @@ class NodeTasks:
     def __init__(
         self,
         loop: NodeLoop,
-        device: DeviceFacts,
         plan_of: PlanOf,
         residence: Residence,
         clock: Callable[[], int],
     ) -> None:
-        self._loop, self._device, self._plan_of, self._clock = loop, device, plan_of, clock
+        self._loop, self._plan_of, self._clock = loop, plan_of, clock
         self._leaving = Leaving(residence.leaving)
         self._began_ns = now_ns = clock()
         self._since_ns = {task: min(since_ns, now_ns) for task, since_ns in residence.since_ns.items()}
@@ -97,12 +95,12 @@ class NodeTasks:
     @property
     def residence(self) -> Residence:
         """To be kept through a restart."""
-        return Residence(self._leaving.parcels, dict(self._since_ns), self._moved_ns, self._arrived_w)
+        return Residence(self._leaving.tasks, dict(self._since_ns), self._moved_ns, self._arrived_w)
 
     @property
     def tasks(self) -> Tasks:
         """Which it has."""
-        return Tasks(self._loop.tasks, tuple(parcel.state.task for parcel in self._leaving.parcels))
+        return Tasks(self._loop.tasks, tuple(state.task for state in self._leaving.tasks))
 
     def worked(self, shares: Shares, spent: Spent, idle_power_w: float | None) -> None:
         """A cycle is over.
@@ -152,10 +150,10 @@ class NodeTasks:
             return Released(self._leaving.get(move.task).to_bytes())
         if why := self._why_kept(move, heat):
             return Released(why=why)
-        parcel = Parcel(self._loop.release(move.task), self._device)
-        self._leaving.add(parcel)
+        state = self._loop.release(move.task)
+        self._leaving.add(state)
         self._moved(0.0)
-        return Released(parcel.to_bytes())
+        return Released(state.to_bytes())
 
     def _why_kept(self, move: Move, heat: Heat | None) -> str:
         report = self.report(heat)
@@ -169,11 +167,13 @@ class NodeTasks:
     def accept(self, parcel: bytes, move: Move, heat: Heat | None) -> str:
         """Take a task over, if the node wants it; "" or why not. Asked again it answers alike.
 
+        It comes from another device, be it of the same model: boards differ, and a cooler one is never the same.
+
         Raises:
             DataError: the parcel is damaged, or of another space or strategy; nothing has changed then.
         """
-        taken = Parcel.from_bytes(parcel)
-        name = taken.state.task
+        state = TaskState.from_bytes(parcel)
+        name = state.task
         if name in self._loop.tasks:
             return ""
         if name != move.task or name in self._leaving:
@@ -183,8 +183,7 @@ class NodeTasks:
             return "its heat is not known any more"
         if why := why_not_to(report, move.power_w, move.busy):
             return why
-        plan = self._plan_of(name, taken.state.problem)
-        self._loop.accept(taken.state, plan, same_device=taken.device == self._device)
+        self._loop.accept(state, self._plan_of(name, state.problem), same_device=False)
         self._since_ns[name] = self._clock()
         self._moved(move.power_w)
         return ""
@@ -198,7 +197,7 @@ class NodeTasks:
         if task not in self._leaving:
             return
         if not arrived:
-            state = self._leaving.get(task).state
+            state = self._leaving.get(task)
             if task in self._loop.tasks:
                 raise DataError(f"task {task} is held and leaving", "the node's state is damaged: start it anew")
             self._loop.accept(state, self._plan_of(task, state.problem), same_device=True)

@@ -16,9 +16,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.aggregator import Aggregator, AggregatorSnapshot, AggregatorSpec
 from actors.compile_tasks import RayCompiler
-from actors.node_agent import NodeAgent, NodeSnapshot, NodeSpec
-from actors.node_loop import CycleRecord
+from actors.node_agent import NodeAgent
+from actors.node_events import CycleRecord
 from actors.node_rounds import Accord, Answer
+from actors.node_spec import NodeSnapshot, NodeSpec
 from actors.node_tasks import Released
 from actors.regulation import open_regulation
 from actors.round_step import RoundStep

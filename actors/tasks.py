@@ -6,7 +6,6 @@ import msgspec
 
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError
-from quasim.targets import DeviceFacts
 from quasim.trial import Problem, Trial
 
 
@@ -33,24 +32,13 @@ class TaskState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.searched < 0 or any(trial.problem != self.problem for trial in self.known):
             raise ValueError(f"{self.task} is no task of {self.problem}")
 
-
-class Parcel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A task on its way.
-
-    Attributes:
-        device: on which its trials were measured: what holds there need not hold on another.
-    """
-
-    state: TaskState
-    device: DeviceFacts
-
     def to_bytes(self) -> bytes:
         """As it travels."""
         return to_json(self)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Parcel:
-        """A parcel that arrived.
+    def from_bytes(cls, data: bytes) -> TaskState:
+        """A task that arrived.
 
         Raises:
             DataError: it is none.
@@ -73,31 +61,31 @@ class Tasks(msgspec.Struct, frozen=True):
 class Leaving:
     """Tasks that were given away and have not arrived yet as far as this node knows; pure."""
 
-    def __init__(self, parcels: tuple[Parcel, ...] = ()) -> None:
-        self._parcels = {parcel.state.task: parcel for parcel in parcels}
+    def __init__(self, tasks: tuple[TaskState, ...] = ()) -> None:
+        self._tasks = {state.task: state for state in tasks}
 
     @property
-    def parcels(self) -> tuple[Parcel, ...]:
+    def tasks(self) -> tuple[TaskState, ...]:
         """To be kept through a restart."""
-        return tuple(self._parcels.values())
+        return tuple(self._tasks.values())
 
     def __contains__(self, task: str) -> bool:
-        return task in self._parcels
+        return task in self._tasks
 
-    def add(self, parcel: Parcel) -> None:
+    def add(self, state: TaskState) -> None:
         """One sets out."""
-        self._parcels[parcel.state.task] = parcel
+        self._tasks[state.task] = state
 
-    def get(self, task: str) -> Parcel:
+    def get(self, task: str) -> TaskState:
         """One that has set out.
 
         Raises:
             DataError: it has not.
         """
-        if task not in self._parcels:
+        if task not in self._tasks:
             raise DataError(f"task {task} is not leaving", "ask the node which are")
-        return self._parcels[task]
+        return self._tasks[task]
 
     def drop(self, task: str) -> None:
         """It has arrived, or is back."""
-        del self._parcels[task]
+        del self._tasks[task]

@@ -73,7 +73,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls(tuple(sorted({Topic.of(target, problem, space) for (target, problem), space in spaces.items()})))
 
     @classmethod
-    def agreed(cls, nodes: Sequence[tuple[str, Catalogue]], floor: int) -> Catalogue:
+    def agreed(cls, nodes: Sequence[tuple[str, Catalogue]], floor: int, *, grouped: bool = False) -> Catalogue:
         """All that any of the nodes can speak of, and what several cohorts share also by cohort.
 
         A topic has cohorts of its own where two or more speak of it, each with at least ``floor`` nodes: the sum of a
@@ -81,6 +81,8 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Args:
             nodes: device family and catalogue of each.
+            grouped: the fleet is summed in groups, whose sums are seen: then no topic has cohorts, since one of
+                ``floor`` nodes may have a single one in a group.
         """
         speakers: dict[Topic, Counter[str]] = {}
         for cohort, catalogue in nodes:
@@ -89,7 +91,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         apart = (
             msgspec.structs.replace(topic, cohort=cohort)
             for topic, cohorts in speakers.items()
-            if len(cohorts) > 1 and min(cohorts.values()) >= floor
+            if not grouped and len(cohorts) > 1 and min(cohorts.values()) >= floor
             for cohort in cohorts
         )
         return cls(tuple(sorted({*speakers, *apart})))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,8 @@ def _latest(spaces: Spaces, trials: Iterable[Trial]) -> dict[tuple[str, Problem]
 
 def _opinion(space: SearchSpace, trials: Mapping[int, Trial]) -> Floats:
     times_ns = {cell: trial.time_ns for cell, trial in trials.items()}
-    energies_j = {cell: trial.energy_j for cell, trial in trials.items() if trial.energy_j is not None}
+    # A counter too coarse for a launch may say 0, which has no logarithm.
+    energies_j = {cell: trial.energy_j for cell, trial in trials.items() if trial.energy_j and 0 < trial.energy_j < inf}
     return opinion(space, times_ns, energies_j)
 
 

@@ -65,6 +65,11 @@ class Combined:
     label: str
 
 
+def groups_of(count: int) -> int:
+    """In how many groups so many nodes are summed: 1 where ``LEAST_GROUPS`` cannot be had."""
+    return count // GROUP if count // GROUP >= LEAST_GROUPS else 1
+
+
 def divide(nodes: Sequence[str], roster_digest: bytes) -> tuple[tuple[str, ...], ...]:
     """Groups of ``GROUP`` nodes or more whose sizes differ by at most one; a single one where three cannot be had.
 
@@ -82,8 +87,8 @@ def divide(nodes: Sequence[str], roster_digest: bytes) -> tuple[tuple[str, ...],
     """
     if len(set(nodes)) != len(nodes):
         raise DataError("a node stands twice in what is to be grouped", "give each node of the roster once")
-    count = len(nodes) // GROUP
-    if count < LEAST_GROUPS:
+    count = groups_of(len(nodes))
+    if count == 1:
         return (tuple(sorted(nodes)),)
     shuffled = sorted(nodes, key=lambda node: hashlib.sha256(_DOMAIN + roster_digest + node.encode()).digest())
     return tuple(tuple(sorted(shuffled[at::count])) for at in range(count))

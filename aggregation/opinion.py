@@ -76,7 +76,7 @@ def _predicted(space: SearchSpace, probes: Cells, cells: Cells, figures: Floats)
         return np.zeros(len(probes)), np.zeros(len(probes)), np.zeros(len(probes))
     surrogate = Surrogate(space)
     surrogate.fit(cells, figures)
-    mean, deviation, works = surrogate.predict(probes)
+    mean, deviation, works = surrogate.predict_once(probes)
     weight = DEVICES**2 / (DEVICES**2 + deviation**2)
     weight[weight < LEAST_WEIGHT] = 0.0
     return weight, np.clip(-mean / math.log(CLIP_SLOWDOWN), -1.0, 0.0), np.clip(works, 0.0, 1.0)

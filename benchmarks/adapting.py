@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.node_agent import drive
+from actors.drive import drive
 from actors.node_loop import NodeLoop, Plan
 from aggregation.catalogue import Catalogue
 from aggregation.distill import local_update, refine

@@ -21,7 +21,7 @@ from statistics import geometric_mean, median
 import msgspec
 import numpy as np
 
-from actors.node_agent import drive
+from actors.drive import drive
 from actors.node_loop import NodeLoop, Plan
 from benchmarks.harness import Bar, Row, main, say
 from quasim.energy.aimed import aimed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aggregation.agreement import SMALLEST, Agreement, Noise
-from aggregation.groups import GROUP, LEAST_GROUPS
+from aggregation.groups import groups_of
 from aggregation.privacy import calibrated, epsilon
 from aggregation.secure import smallest_floor
 from cluster.config import AggregationConfig, FleetConfig
@@ -57,7 +57,7 @@ def _noise(asked: AggregationConfig, rounds: int, members: range, length: int) -
 
 def _survivors(asked: AggregationConfig, n: int) -> int:
     """Fewest vectors in a sum that a roster of n comes to, in each of its groups."""
-    groups = n // GROUP if asked.groups and n // GROUP >= LEAST_GROUPS else 1
+    groups = groups_of(n) if asked.groups else 1
     sizes = {n // groups, -(-n // groups)}
     return max(asked.floor, min(map(smallest_floor, sizes)))
 

@@ -8,8 +8,11 @@ from functools import partial
 
 import msgspec
 
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from quasim.trial import EnergySource, Problem, Trial
+
+WEAKER = (EnergySource.COUNTER, EnergySource.INTEGRATED, EnergySource.MODEL, EnergySource.UNMETERED)
+"""Sources of joules, each worth less than the one before."""
 
 
 class NodeEnergy(msgspec.Struct, frozen=True):
@@ -45,11 +48,10 @@ class CampaignEnergy(msgspec.Struct, frozen=True):
 
     @property
     def source(self) -> EnergySource:
-        """Of the sum; ``model`` as soon as one node's joules are."""
-        sources = {node.source for node in self.nodes}
-        if self.joules is None or not sources:
+        """Of the sum: the weakest of the nodes', so that ``model`` as soon as one node's joules are."""
+        if self.joules is None:
             return EnergySource.UNMETERED
-        return EnergySource.MODEL if EnergySource.MODEL in sources else EnergySource.COUNTER
+        return max((node.source for node in self.nodes), key=WEAKER.index, default=EnergySource.UNMETERED)
 
 
 class Payback(msgspec.Struct, frozen=True):

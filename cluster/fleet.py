@@ -18,12 +18,13 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.aggregator import AggregatorSpec
-from actors.node_agent import NodeSpec, fingerprint
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from actors.node_rounds import Accord, RoundsSpec
+from actors.node_spec import NodeSpec, fingerprint
 from actors.remote import RayAggregator, RayNode, start_aggregator, start_node
 from aggregation.agreement import SMALLEST
 from aggregation.catalogue import Catalogue
+from aggregation.groups import groups_of
 from aggregation.signing import PolicySigner, verify
 from cluster.agreed import agreement
 from cluster.calls import get
@@ -263,7 +264,9 @@ class Fleet:
             (get(node.cohort.remote(), name), Catalogue.from_bytes(get(node.catalogue.remote(), name)))
             for name, node in self._nodes.items()
         ]
-        return Catalogue.agreed(nodes, self._config.aggregation.floor)
+        asked = self._config.aggregation
+        grouped = asked.groups and groups_of(max(self._member_counts())) > 1
+        return Catalogue.agreed(nodes, asked.floor, grouped=grouped)
 
     def _member_counts(self) -> range:
         """Of the rosters that this run may come to have; the site's is fixed."""

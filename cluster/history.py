@@ -9,7 +9,7 @@ from statistics import median
 
 import msgspec
 
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from quasim.trial import Genome, Problem
 from storage.schemas import Stage
 

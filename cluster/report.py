@@ -8,7 +8,7 @@ from statistics import median
 
 import msgspec
 
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from cluster.campaign import CampaignEnergy, Payback, campaign_energy, payback
 from cluster.history import (
     Arrival,

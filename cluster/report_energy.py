@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from rich.table import Table
 
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from quasim.energy.loop import Regulated
 from quasim.trial import EnergySource
 

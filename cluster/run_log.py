@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from actors.aggregator import AggregatorSnapshot
-from actors.node_agent import NodeSnapshot
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
+from actors.node_spec import NodeSnapshot
 from quasim.energy.migration import Move
 from quasim.standing import Standing
 from quasim.targets.profile import Profile

@@ -79,11 +79,14 @@ def _share(topic: Topic, own: Topic) -> float:
 
 
 def octaves(one: str, other: str) -> float:
-    """Octaves between two shape classes, summed over their dimensions; infinity where these are not the same."""
+    """Octaves between two shape classes, summed over their dimensions; infinity where these are not the same.
+
+    A whole number otherwise: a policy may name extents beyond all floats.
+    """
     left, right = (dict(_EXTENT.findall(shape_class)) for shape_class in (one, other))
     if left.keys() != right.keys():
         return math.inf
-    return float(sum(abs(int(left[name]) - int(right[name])) for name in left))
+    return sum(abs(int(left[name]) - int(right[name])) for name in left)
 
 
 class _Sums:

@@ -323,9 +323,7 @@ class SearchSpace(msgspec.Struct, frozen=True, dict=True, forbid_unknown_fields=
 
     def one_hot(self, rows: npt.NDArray[np.integer]) -> Floats:
         """One column per (parameter, value), shape (n, sum of cardinalities)."""
-        encoded = np.zeros((len(rows), sum(self.cardinalities)))
-        np.put_along_axis(encoded, rows + self.gene_offsets, 1.0, axis=1)
-        return encoded
+        return np.asarray(np.repeat(rows, self.cardinalities, axis=1) == self.gene_values, dtype=np.float64)
 
     def ordinal(self, rows: npt.NDArray[np.integer]) -> Floats:
         """Value indices scaled to [0, 1], shape (n, parameters); 0 for a parameter of one value."""

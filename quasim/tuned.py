@@ -203,8 +203,8 @@ class TunedCache:
     def _read(self, path: Path) -> Tuned | None:
         """None: there is no such file, or it cannot be used; a cache may lose what it likes."""
         try:
-            return from_json(path.read_bytes(), Tuned, str(path))
-        except (OSError, DataError):
+            return from_json(_own_bytes(path), Tuned, str(path))
+        except (OSError, DataError, TrustError):
             return None
 
 
@@ -221,6 +221,21 @@ def _digest(*parts: object) -> str:
 def _changed(problem: Problem, conditions: Conditions, other: Tuned) -> tuple[str, ...]:
     shape = (f"shape {problem.shape_text} (was {other.problem.shape_text})",) if problem != other.problem else ()
     return (*shape, *conditions.changes(other.conditions))
+
+
+def _own_bytes(path: Path) -> bytes:
+    """What a file holds that we alone can have written; others' may lie there from before the folder was ours.
+
+    Raises:
+        OSError: it cannot be read, or is a link.
+        TrustError: it is somebody else's, others may write it, or it is no file.
+    """
+    # Not blocking: to open a pipe would wait for its writer.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            raise TrustError(f"{path} may be written by others", f"remove it, or chmod 600 {path}")
+        return file.read()
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cluster.cli import evolve, federation, kernel, meter, node, policy, report, run, tune
+from cluster.cli import cap, evolve, federation, kernel, meter, node, policy, report, run, tune
 from quasim.errors import QuasimError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.command("meter")(meter.meter)
+app.command("cap")(cap.cap)
 app.add_typer(kernel.app, name="kernel")
 app.add_typer(evolve.app, name="evolve")
 app.add_typer(policy.app, name="policy")

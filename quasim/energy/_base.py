@@ -79,7 +79,6 @@ class Action(msgspec.Struct, frozen=True):
         power_cap_w: watts that the device may draw.
         clock_cap_mhz: the highest clock.
         duty: share of time in which work may run, in 0 to 1.
-        concurrency: jobs that may run at once.
         reasons: why, as short words (``temperature``, ``power``, ``missing``, …).
         safe: the fail-safe holds: what is asked for rests on no measurement.
 
@@ -90,7 +89,6 @@ class Action(msgspec.Struct, frozen=True):
     power_cap_w: float | None = None
     clock_cap_mhz: float | None = None
     duty: float = 1.0
-    concurrency: int | None = None
     reasons: tuple[str, ...] = ()
     safe: bool = False
 
@@ -100,8 +98,6 @@ class Action(msgspec.Struct, frozen=True):
                 raise ValueError(f"not a cap: {self}")
         if not 0 <= self.duty <= 1:
             raise ValueError(f"a duty is a share of time: {self.duty}")
-        if self.concurrency is not None and self.concurrency < 0:
-            raise ValueError(f"not a number of jobs: {self.concurrency}")
 
 
 class RegulatorSnapshot(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ import msgspec
 
 from quasim.codec import from_json, to_json
 from quasim.energy.actuators import Hands, Setting
-from quasim.errors import QuasimError
+from quasim.errors import QuasimError, TrustError
 from quasim.worker.process import ROOT, without_secrets
 
 SILENCE_S = 3.0
@@ -66,9 +67,16 @@ class Charge(msgspec.Struct, frozen=True):
         """What an earlier watchdog did not put back; None where none had to.
 
         Raises:
+            TrustError: a link, or a file that others own or may write: it would be set with our rights.
             DataError: the file holds no setting.
         """
-        return from_json(self.kept.read_bytes(), Setting, str(self.kept)) if self.kept.exists() else None
+        try:
+            facts = self.kept.lstat()
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            raise TrustError(f"{self.kept} is a link, or others own or may write it", "look at it, and remove it")
+        return from_json(self.kept.read_bytes(), Setting, str(self.kept))
 
 
 class CapLease:

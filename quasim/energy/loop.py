@@ -101,11 +101,12 @@ class ControlLoop:
     def step(self, now_ns: int) -> Action:
         """Sample, decide, set."""
         sample = self._sample()
-        action = self.regulator.step(None if sample is None else observed(sample), now_ns)
+        seen = None if sample is None else observed(sample)
+        action = self.regulator.step(seen, now_ns)
         self._note(sample, action, now_ns)
         self._look_ahead(sample, action, now_ns)
         if self._enforcer is not None:
-            self._enforcer.follow(action, None if sample is None else sample.power_w, now_ns)
+            self._enforcer.follow(action, None if seen is None else seen.power_w, now_ns)
             self._lowest_duty = min(self._lowest_duty, self._enforcer.share)
         return action
 
@@ -141,8 +142,8 @@ class ControlLoop:
 
     def regulated(self) -> Regulated:
         """What was since the last call; counting starts anew."""
-        power = [s.power_w for s in self._samples if s.power_w is not None and math.isfinite(s.power_w)]
-        heat = [s.temperature_c for s in self._samples if s.temperature_c is not None]
+        power = [watts for s in self._samples if (watts := _number(s.power_w)) is not None]
+        heat = [celsius for s in self._samples if (celsius := _number(s.temperature_c)) is not None]
         result = Regulated(
             mode="enforce" if self._enforcer else "advise",
             device=self._meter.device,

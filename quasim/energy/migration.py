@@ -70,6 +70,9 @@ class HeatReport(msgspec.Struct, frozen=True):
         throttling: the device slows itself down for heat now, or is held down by a regulator that keeps a temperature.
         rested_s: since it last took part in a move.
         arrived_w: of the task that came with that move; 0: one left, or none was ever moved.
+
+    Raises:
+        ValueError: an age or a power that is negative or no number.
     """
 
     node: str
@@ -80,6 +83,11 @@ class HeatReport(msgspec.Struct, frozen=True):
     throttling: bool = False
     rested_s: float = math.inf
     arrived_w: float = 0.0
+
+    def __post_init__(self) -> None:
+        # An age may be infinite: of what never was.
+        if not (self.age_s >= 0 and self.rested_s >= 0 and 0 <= self.arrived_w < math.inf):
+            raise ValueError(f"not a report of heat: {self}")
 
     @property
     def busy(self) -> float:
@@ -99,6 +107,9 @@ class Move(msgspec.Struct, frozen=True):
         power_w, busy: of the task.
         gain_s: seconds of work that it is expected to save within ``DWELL_S``.
         cost_s: seconds of work that it is expected to take.
+
+    Raises:
+        ValueError: a power or a share that no task has.
     """
 
     task: str
@@ -108,6 +119,9 @@ class Move(msgspec.Struct, frozen=True):
     busy: float
     gain_s: float
     cost_s: float
+
+    def __post_init__(self) -> None:
+        Task(self.task, self.power_w, self.busy, 0.0)
 
 
 class MoveCost:

@@ -114,7 +114,7 @@ def fit(runs: Sequence[ClockRun], top_w: float) -> PowerModel:
     """The model nearest to some runs: a search over knee and steepness, least squares for the rest.
 
     Raises:
-        DataError: fewer than four clocks below the power limit.
+        DataError: fewer than four clocks below the power limit, or power does not rise with the clock.
     """
     free = [run for run in runs if run.power_w < PLATEAU * top_w]
     if len({run.clock_mhz for run in free}) < LEAST_CLOCKS:
@@ -132,7 +132,11 @@ def fit(runs: Sequence[ClockRun], top_w: float) -> PowerModel:
 
 
 def _nearest(share: Array, power: Array, low: Array, high: Array) -> tuple[float, float, float, float, float]:
-    """Knee, rise, still and dynamic power with the least relative residuals on a grid, and their root mean square."""
+    """Knee, rise, still and dynamic power with the least relative residuals on a grid, and their root mean square.
+
+    Raises:
+        DataError: power does not rise with the clock.
+    """
     knees, rises = (axis.reshape(-1, 1) for axis in np.meshgrid(*np.linspace(low, high, GRID).T))
     shape = share * (1 + rises * np.maximum(0.0, share - knees)) ** 2
     # Relative residuals: P/P = 1 = still·(1/P) + dynamic·(shape/P), the normal equations of two unknowns.
@@ -144,6 +148,8 @@ def _nearest(share: Array, power: Array, low: Array, high: Array) -> tuple[float
     negative = still < 0
     still, dynamic = np.where(negative, 0.0, still), np.where(negative, b / bb, dynamic)
     residual = ((still[:, None] * one + dynamic[:, None] * drawn - 1) ** 2).mean(1)
+    if not (dynamic > 0).any():
+        raise DataError("power does not rise with the clock", "measure one kernel alone, at clocks further apart")
     best = int(np.argmin(np.where(dynamic > 0, residual, np.inf)))
     parts = (knees[best, 0], rises[best, 0], still[best], dynamic[best], math.sqrt(residual[best]))
     return tuple(map(float, parts))  # type: ignore[return-value]

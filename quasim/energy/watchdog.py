@@ -14,7 +14,7 @@ from pathlib import Path
 
 from quasim.codec import from_json, to_json
 from quasim.energy.actuators import Actuator, Setting
-from quasim.energy.lease import HOLDING, RELEASE, RESTORED, Charge
+from quasim.energy.lease import HOLDING, RELEASE, RESTORED, CapLeaseError, Charge
 from quasim.errors import QuasimError
 
 WAIT_S = 20.0
@@ -46,10 +46,14 @@ def main() -> int:
 
 
 def watch(charge: Charge, actuator: Actuator) -> None:
-    """Keep what holds, wait for the holder's end, put back."""
+    """Keep what holds, wait for the holder's end, put back.
+
+    Raises:
+        CapLeaseError: what an earlier watchdog left cannot be put back; its file stays, and nobody may set anything.
+    """
     left = charge.outstanding()
-    if left is not None:
-        restore(actuator, left)
+    if left is not None and not restore(actuator, left):
+        raise CapLeaseError(f"{actuator.device} does not take back what {charge.kept} holds", "set it by hand")
     before = actuator.setting()
     keep(charge.kept, before)
     say(HOLDING)
@@ -95,9 +99,10 @@ def restore(actuator: Actuator, before: Setting) -> bool:
 
 
 def keep(path: Path, setting: Setting) -> None:
-    """Write so that a crash leaves the file whole or absent."""
+    """Write so that a crash leaves the file whole or absent. Nobody else may read it, nor put a link in its place."""
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    part.unlink(missing_ok=True)
+    with open(part, "xb", opener=_private) as file:
         file.write(to_json(setting))
         file.flush()
         os.fsync(file.fileno())
@@ -111,7 +116,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: another still is, after ``WAIT_S``.
     """
-    with path.open("w") as file:
+    with open(path, "w", opener=_private) as file:
         for _ in range(int(WAIT_S / AGAIN_S)):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,6 +126,10 @@ def locked(path: Path) -> Iterator[None]:
         else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def say(line: bytes) -> None:

@@ -129,7 +129,7 @@ class Posterior:
 
     def __init__(self, points: Singles, trend: Floats, noise: float) -> None:
         self._points = points
-        self._near, self._far = _augmented(points)
+        self._near = _augmented(points)
         self._trend: Singles = trend.astype(np.float32)
         self._alone: Singles = np.asarray(1 + self._trend**2, dtype=np.float32)
         self._noise = noise
@@ -147,8 +147,9 @@ class Posterior:
         whitening = np.linalg.inv(self._factor).astype(np.float32)
         self._white = np.empty((2 * count + 8, len(self._near)), dtype=np.float32)
         self.variance = self._alone.copy()
+        far = _opposite(self._near[observed])
         for block in blocks(len(self._near)):
-            shared = self._shared(observed, self._near[block], self._trend[block])
+            shared = self._shared(observed, far, block)
             white = self._white[:count, block]
             # The whitening is triangular: a few strips leave out most of its zeros.
             for rows in np.array_split(np.arange(count), STRIPS if count > STRIPS else 1):
@@ -162,7 +163,7 @@ class Posterior:
         explained = self._white[:count, at].copy()
         left = float(self._alone[at]) + self._noise - float(explained.astype(np.float64) @ explained)
         root = math.sqrt(max(left, self._noise))
-        shared = self._shared(np.array([at]), self._near, self._trend)[0]
+        shared = self._shared(np.array([at]), _opposite(self._near[at : at + 1]), slice(None))[0]
         fresh = (shared - explained @ self._white[:count]) / np.float32(root)
         if count == len(self._white):
             self._white = np.concatenate([self._white, np.empty((count + 8, len(fresh)), dtype=np.float32)])
@@ -183,14 +184,11 @@ class Posterior:
         """Weight of each observed point's covariance in the mean, shape (observed,)."""
         return np.asarray(np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, targets)))
 
-    def likeness(self, some: Positions, block: slice) -> Singles:
-        """Correlation of some points with a block of all by their distance alone, shape (some, block)."""
-        return _matern(self._far[some] @ self._near[block].T)
-
-    def _shared(self, observed: Positions, near: Singles, trend: Singles) -> Singles:
-        shared = _matern(self._far[observed] @ near.T)
+    def _shared(self, observed: Positions, far: Singles, block: slice) -> Singles:
+        """Covariance of observed points, given also as ``_opposite`` ones, with a block of all."""
+        shared = _matern(far @ self._near[block].T)
         if self._trend.any():
-            shared += np.outer(self._trend[observed], trend)
+            shared += np.outer(self._trend[observed], self._trend[block])
         return shared
 
 
@@ -199,13 +197,16 @@ def blocks(size: int) -> list[slice]:
     return [slice(at, at + BLOCK) for at in range(0, size, BLOCK)]
 
 
-def _augmented(points: Singles) -> tuple[Singles, Singles]:
-    """Two forms of points of which the inner products are five times the squared distances."""
+def _augmented(points: Singles) -> Singles:
+    """Points with their squares and ones as columns, so that inner products with ``_opposite`` ones are distances."""
     squares = (points**2).sum(axis=1)[:, None]
-    ones = np.ones_like(squares)
-    near = np.concatenate([points, squares, ones], axis=1)
-    far = np.float32(5) * np.concatenate([np.float32(-2) * points, ones, squares], axis=1)
-    return near, far
+    return np.concatenate([points, squares, np.ones_like(squares)], axis=1)
+
+
+def _opposite(near: Singles) -> Singles:
+    """Augmented points whose inner products with others are five times the squared distances."""
+    points, squares, ones = near[:, :-2], near[:, -2:-1], near[:, -1:]
+    return np.asarray(np.float32(5) * np.concatenate([np.float32(-2) * points, ones, squares], axis=1))
 
 
 def _matern(fives: Singles) -> Singles:

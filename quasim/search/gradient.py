@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import cycle, islice
+from math import inf
 
 import numpy as np
 
@@ -152,7 +153,8 @@ class Gradient(RecordingStrategy):
     def _models(self) -> list[tuple[Surrogate, float]]:
         """Surrogates and their weights in the loss: of time, and of energy once two trials differ in joules."""
         models = [(self._notes.surrogate(), 1.0)]
-        metered = {cell: t.energy_j for cell, t in self._ledger.trials.items() if t.energy_j is not None}
+        # A counter too coarse for a launch may say 0, which has no logarithm.
+        metered = {cell: t.energy_j for cell, t in self._ledger.trials.items() if t.energy_j and 0 < t.energy_j < inf}
         if self._energy_weight and len(set(metered.values())) > 1:
             energy = Surrogate(self._space)
             energy.fit(np.array(list(metered), dtype=np.int64), np.array(list(metered.values())))

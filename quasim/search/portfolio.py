@@ -124,10 +124,12 @@ class Portfolio(RecordingStrategy):
         names = {member.name for member in members}
         earned, asked = own.get("earned", ()), own.get("asked", ())
         unheard = [name for name in own if name not in ("earned", "asked") and name.split(".")[0] not in names]
-        if unheard or len(earned) != len(members) or len(asked) % 2 or not set(asked[1::2]) <= set(range(len(members))):
+        askers, cells = set(asked[1::2]), asked[::2]
+        fit = len(earned) == len(members) and min(earned) >= 0 and askers <= set(range(len(members)))
+        if unheard or not fit or len(asked) % 2 or not all(cell.is_integer() for cell in cells):
             raise DataError(f"state of {self.name} has parts that do not fit its members", "it is damaged; start anew")
         for member in members:
             prefix = f"{member.name}."
             member._restore_own({name[len(prefix) :]: part for name, part in own.items() if name.startswith(prefix)})
         self._members, self._earned = members, np.array(earned)
-        self._asked = {int(cell): int(at) for cell, at in zip(asked[::2], asked[1::2], strict=True)}
+        self._asked = {int(cell): int(at) for cell, at in zip(cells, asked[1::2], strict=True)}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors.aggregator import Aggregator, AggregatorSpec
-from actors.node_agent import NodeAgent, NodeSpec, fingerprint
+from actors.node_agent import NodeAgent
 from actors.node_rounds import Accord, RoundsSpec
+from actors.node_spec import NodeSpec, fingerprint
 from actors.round_step import RoundStep
 from aggregation.agreement import Agreement
 from aggregation.catalogue import Catalogue

@@ -66,6 +66,19 @@ def turns(node: BackgroundNode, most: int) -> Iterator[Evolve | Retrain]:
         yield decision
 
 
+def finalists(bench: Bench) -> list[Genome]:
+    """What playoffs measure from now on, in order."""
+    measured: list[Genome] = []
+
+    class Watched(ReplayTarget):
+        def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
+            measured.extend(genomes)
+            return super().playoff(problem, genomes, metered=metered)
+
+    bench.open_target = lambda: Watched("replay", bench.recordings)
+    return measured
+
+
 def test_idle_time_evolves_and_the_best_is_in_the_cache(bench: Bench) -> None:
     node = bench.node()
     assert [turn.genomes for turn in turns(node, 4) if isinstance(turn, Evolve)] == [2, 8, 8, 8]
@@ -183,7 +196,7 @@ def test_a_device_that_changed_without_a_name_for_it_is_noticed_and_its_cached_r
     assert list(turns(node, 1)) == [Retrain()]
     assert "what was known of it is dropped" in bench.said[0]
     (progress,) = node.snapshot().problems
-    assert progress.evaluations == 5
+    assert progress.curve == ((5, progress.best_ns),)
     now = bench.kept()
     assert isinstance(kept, Tuned)
     assert isinstance(now, Tuned)
@@ -214,17 +227,24 @@ def test_the_best_under_other_versions_is_tried_again(bench: Bench, slower_space
     old = bench.kept()
     assert isinstance(old, Tuned)
     bench.recordings = ((0, slower_space),)
-    measured: list[Genome] = []
-
-    class Watched(ReplayTarget):
-        def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
-            measured.extend(genomes)
-            return super().playoff(problem, genomes, metered=metered)
-
-    bench.open_target = lambda: Watched("replay", bench.recordings)
+    measured = finalists(bench)
     node = bench.node()
     list(turns(node, 1))
     assert old.best.genome in measured
+    node.close()
+
+
+def test_the_best_under_other_conditions_is_left_alone_where_this_space_does_not_hold_it(bench: Bench) -> None:
+    target = ReplayTarget("replay", bench.recordings)
+    (trial,) = target.evaluate(bench.problem, [target.space(bench.problem).genome_at(0)])
+    foreign = msgspec.structs.replace(trial, genome=Genome({"of_another_space": 1}))
+    conditions = msgspec.structs.replace(Conditions.of(target, bench.problem), space="b" * 64)
+    bench.cache.keep(Tuned(bench.problem, conditions, foreign, Effort(240, "evolution", "2026-11-22")))
+    measured = finalists(bench)
+    node = bench.node()
+    assert len(list(turns(node, 2))) == 2
+    assert measured
+    assert foreign.genome not in measured
     node.close()
 
 

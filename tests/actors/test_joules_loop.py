@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from actors.node_agent import drive
+from actors.drive import drive
 from actors.node_loop import NodeLoop, Plan
 from cluster.config import ProblemConfig
 from cluster.fleet import finalists

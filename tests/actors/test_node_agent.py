@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from actors.node_agent import NodeAgent, NodeSpec, fingerprint
+from actors.node_agent import NodeAgent
 from actors.node_rounds import RoundsSpec
+from actors.node_spec import NodeSpec, fingerprint
 from aggregation.catalogue import Catalogue
 from aggregation.distill import refine
 from aggregation.signing import PolicySigner

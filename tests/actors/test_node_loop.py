@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from actors.node_agent import drive
-from actors.node_loop import CycleStarted, Measure, Measured, NodeLoop, Plan
+from actors.drive import drive
+from actors.node_events import CycleStarted, Measure, Measured
+from actors.node_loop import NodeLoop, Plan
 from aggregation.catalogue import Catalogue
 from aggregation.distill import local_update, refine
 from quasim.errors import DataError
 from quasim.policy import Policy
+from quasim.prior import VETERAN
 from quasim.search import strategy
 from quasim.trial import Status, Trial
 from tests.actors.bench_device import PROBLEM, SPACE, TableDevice, true_ns
@@ -103,6 +106,16 @@ def test_a_node_with_trials_takes_one_candidate_and_searches_on() -> None:
     untried = [t.genome for t in veteran.best(PROBLEM, 40) if t.genome not in known]
     assert asked[0] == untried[0]
     assert len(asked) == 5
+
+
+@pytest.mark.parametrize(("searched", "leans"), [(VETERAN - 1, True), (VETERAN, False)])
+def test_a_node_that_has_searched_a_generation_of_its_own_leans_on_scores_no_more(searched: int, leans: bool) -> None:
+    other, device = make_loop(evaluations=30), TableDevice()
+    drive(other, device, 0)
+    node = make_loop(seed=5, evaluations=searched)
+    drive(node, device, 0)
+    node.adopt(fleet_policy(other.all_known()))
+    assert (msgspec.json.decode(node.plans[0].strategy.state())["prior"] is not None) == leans
 
 
 def test_events_that_do_not_fit_are_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from actors.node_agent import NodeAgent
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from actors.regulation import BesideWork, NoRegulation, open_regulation
 from quasim.energy import Action, Observation, Wanted
 from quasim.energy.actuators import Setting, SimulatedActuator

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from ray.actor import ActorHandle
 from ray.exceptions import RayTaskError
 
-from actors.node_agent import NodeSpec, fingerprint
 from actors.node_rounds import RoundsSpec
+from actors.node_spec import NodeSpec, fingerprint
 from actors.remote import Place, RayNode, start_node
 from quasim.errors import DataError, ExitCode, MissingToolError, QuasimError, TrustError
 from quasim.targets.spec import Recording, ReplaySpec, TargetSpec, TritonSpec

@@ -86,6 +86,7 @@ def test_cohorts_have_topics_of_their_own_where_each_is_as_many_as_the_floor() -
         ("matmul", "new"),
         ("softmax", ""),
     }
+    assert Catalogue.agreed(nodes, floor=2, grouped=True) == CATALOGUE
     assert Catalogue.agreed(nodes, floor=3) == Catalogue.agreed(nodes[1:], floor=2) == CATALOGUE
     assert Catalogue.agreed([("old", softmax), ("old", softmax)], floor=1) == softmax
 

@@ -314,6 +314,15 @@ def test_what_is_remembered_keeps_its_spread_feasibility_and_joules() -> None:
     assert after.spreads == pytest.approx(before.spreads, abs=1e-4)
     assert after.feasibles == pytest.approx(before.feasibles)
     assert (after.energies[0], after.energy_weights[0]) == (0.0, DECAY)
+    again = matmul_part(refined(sums, refined(sums, participants=2), participants=2, cycle=1))
+    assert again.energy_weights[0] == before.energy_weights[0] == 1.0
+
+
+@pytest.mark.parametrize("joules", [0.0, -1.0, math.nan, math.inf])
+def test_joules_that_have_no_logarithm_are_as_if_not_metered(joules: float) -> None:
+    counted = [msgspec.structs.replace(ok(100.0, 0), energy_j=2.0, energy_source=EnergySource.COUNTER)]
+    broken = msgspec.structs.replace(ok(200.0, 1), energy_j=joules, energy_source=EnergySource.COUNTER)
+    assert np.array_equal(update(*counted, broken), update(*counted, ok(200.0, 1)))
 
 
 def test_a_cohort_gets_what_all_get_and_other_cohorts_nothing() -> None:

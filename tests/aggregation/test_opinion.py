@@ -88,6 +88,12 @@ def test_every_entry_is_within_what_rounds_clip_to() -> None:
     assert np.all((channels[Channel.WORKS] >= 0) & (channels[Channel.WORKS] <= weight))
 
 
+def test_a_surrogate_that_knows_next_to_nothing_is_not_heard() -> None:
+    cells = np.random.default_rng(0).choice(SPACE.size, size=30, replace=False)
+    told = {int(cell): (1.0, 1e6)[at % 2] for at, cell in enumerate(cells)}
+    assert sorted(np.flatnonzero(opinion(SPACE, told, {})[Channel.WEIGHT])) == sorted(told)
+
+
 def test_joules_have_weights_of_their_own() -> None:
     told = measured(SPACE, 60)
     metered = dict(list(told.items())[:3])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from actors.energy import Spent
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from cluster.campaign import campaign_energy, payback
 from quasim.trial import EnergySource, Genome, Problem, Status, Timing, Trial
 
@@ -90,3 +90,9 @@ def test_what_is_not_metered_is_said() -> None:
     assert "winner was not metered" in payback(RECORDS, A, trial(None), trial(0.5)).detail
     assert payback(RECORDS, A, None, trial(0.5)).detail == "there is no winner"
     assert payback(RECORDS, A, trial(0.25), None).detail == "there is no default"
+
+
+def test_a_sum_is_worth_no_more_than_its_weakest_part() -> None:
+    integrated = Spent("GPU of y", 5.0, None, ((A, 5.0),), "", EnergySource.INTEGRATED)
+    campaign = campaign_energy([record("x", 0, 1.0, 1.0), CycleRecord("y", 0, 0, (), integrated)])
+    assert campaign.source is EnergySource.INTEGRATED

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from actors.node_loop import CycleRecord, ProblemCycle
+from actors.node_events import CycleRecord, ProblemCycle
 from cluster.history import arrivals, evaluations, selection_by_cycle, status_counts
 from quasim.trial import Genome, Problem, Status, Timing, Trial
 

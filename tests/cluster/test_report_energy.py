@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from actors.node_loop import CycleRecord
+from actors.node_events import CycleRecord
 from cluster.report_energy import regulation, regulation_table, together
 from quasim.energy.loop import Regulated
 from quasim.trial import EnergySource

@@ -87,6 +87,12 @@ def test_octaves_are_summed_over_dimensions_and_unlike_dimensions_are_infinitely
     assert octaves("m~2^3", "rows~2^3") == math.inf
 
 
+def test_a_topic_of_an_extent_beyond_all_floats_says_nothing() -> None:
+    absurd = msgspec.structs.replace(TOPIC, shape_class=f"k~2^{'9' * 330},m~0,n~0")
+    assert octaves(absurd.shape_class, PROBLEM.shape_class) > REACH
+    assert prior_for(policy(knowing(absurd, {0: -0.5})), "c", PROBLEM, SPACE) is None
+
+
 def test_a_node_of_a_cohort_hears_its_own_kind_louder_and_no_other_kind() -> None:
     ours, theirs = (msgspec.structs.replace(TOPIC, cohort=cohort) for cohort in ("ours", "theirs"))
     parts = (knowing(TOPIC, {0: -0.5}), knowing(ours, {0: -0.1}), knowing(theirs, {0: -0.9, 1: 0.0}))

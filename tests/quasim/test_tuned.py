@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -119,6 +120,36 @@ def test_a_file_under_another_key_is_no_answer(cache: TunedCache, tmp_path: Path
     other = msgspec.structs.replace(HERE, device="Intel Xeon")
     file.write_bytes(to_json(tuned(conditions=other)))
     assert miss(cache).changed == ("device AMD EPYC (was Intel Xeon)",)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_may_write_is_a_miss_and_is_replaced(cache: TunedCache, tmp_path: Path, mode: int) -> None:
+    cache.keep(tuned())
+    (file,) = (tmp_path / "tuned").iterdir()
+    file.chmod(mode)
+    assert miss(cache) == Miss()
+    assert list(cache) == []
+    cache.keep(tuned())
+    assert cache.look(PROBLEM, HERE) == tuned()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone can give a file away")
+def test_a_file_of_another_user_is_a_miss(cache: TunedCache, tmp_path: Path) -> None:
+    cache.keep(tuned())
+    (file,) = (tmp_path / "tuned").iterdir()
+    os.chown(file, 65534, -1)
+    assert miss(cache) == Miss()
+
+
+def test_links_and_pipes_are_misses(cache: TunedCache, tmp_path: Path) -> None:
+    cache.keep(tuned())
+    (file,) = (tmp_path / "tuned").iterdir()
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert miss(cache) == Miss()
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    assert miss(cache) == Miss()
 
 
 def test_a_failed_trial_is_no_result() -> None:

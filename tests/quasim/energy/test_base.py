@@ -37,7 +37,7 @@ def test_an_operators_limit_is_a_limit(wanted: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(
     "action",
-    [{"power_cap_w": -1.0}, {"clock_cap_mhz": math.inf}, {"duty": 1.5}, {"duty": math.nan}, {"concurrency": -1}],
+    [{"power_cap_w": -1.0}, {"clock_cap_mhz": math.inf}, {"duty": 1.5}, {"duty": math.nan}],
 )
 def test_an_action_that_no_hand_could_take_cannot_be_built(action: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"not a|duty"):

@@ -1,23 +1,18 @@
-"""Duty cycle and concurrency by AIMD."""
+"""Duty cycle by AIMD."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quasim.energy.duty import LEAST, Aimd, Duty
+from quasim.energy.duty import LEAST, Aimd
 
 SECOND = 1_000_000_000
 
 
 def settle(aimd: Aimd, busy_w: float, idle_w: float, cap_w: float, seconds: int) -> list[float]:
     """Duty by second of a device that draws the mean of its duty."""
-    shares = []
-    for second in range(seconds):
-        drawn_w = idle_w + aimd.duty.share * aimd.duty.concurrency * (busy_w - idle_w)
-        shares.append(aimd.step(drawn_w, cap_w, second * SECOND).share)
-    return shares
+    return [aimd.step(idle_w + aimd.share * (busy_w - idle_w), cap_w, second * SECOND) for second in range(seconds)]
 
 
 def test_mean_power_is_brought_below_the_cap_and_work_goes_on() -> None:
@@ -30,39 +25,19 @@ def test_with_room_nothing_is_held_back() -> None:
     assert set(settle(Aimd(), 300.0, 70.0, 500.0, 60)) == {1.0}
 
 
-def test_jobs_at_once_go_before_time() -> None:
-    aimd = Aimd(4)
-    aimd.step(600.0, 300.0, 0)
-    assert aimd.duty == Duty(1.0, 2)
-
-
 def test_one_cause_is_cut_for_once() -> None:
     aimd = Aimd()
     for second in range(9):
         aimd.step(600.0, 300.0, second * SECOND)
-    assert aimd.duty.share == 0.7
+    assert aimd.share == 0.7
 
 
 def test_a_missing_reading_counts_as_too_much() -> None:
-    aimd = Aimd()
-    assert aimd.step(None, 300.0, 0).share < 1
-
-
-def test_rest_is_in_proportion_to_work() -> None:
-    assert Duty(0.25, 1).pause_s(2.0) == pytest.approx(6.0)
-    assert Duty(1.0, 1).pause_s(2.0) == 0
+    assert Aimd().step(None, 300.0, 0) < 1
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(0, 2000), st.none() | st.floats(1, 2000)), max_size=60))
 def test_some_work_always_runs_and_never_more_than_all(turns: list[tuple[float | None, float | None]]) -> None:
-    aimd = Aimd(3)
+    aimd = Aimd()
     for number, (power_w, cap_w) in enumerate(turns):
-        duty = aimd.step(power_w, cap_w, number * 11 * SECOND)
-        assert LEAST <= duty.share <= 1
-        assert 1 <= duty.concurrency <= 3
-
-
-@pytest.mark.parametrize(("share", "concurrency"), [(0.0, 1), (1.2, 1), (0.5, 0)])
-def test_no_work_at_all_is_no_duty(share: float, concurrency: int) -> None:
-    with pytest.raises(ValueError, match="no duty"):
-        Duty(share, concurrency)
+        assert LEAST <= aimd.step(power_w, cap_w, number * 11 * SECOND) <= 1

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from quasim.codec import to_json
-from quasim.energy.actuators import Setting, SimulatedActuator, SimulatedHands
+from quasim.energy import watchdog
+from quasim.energy.actuators import Permissions, Setting, SimulatedActuator, SimulatedHands
 from quasim.energy.lease import CapLease, CapLeaseError, Charge
 from quasim.worker.process import ROOT
 
@@ -150,3 +151,35 @@ def test_hands_that_do_not_open_give_no_lease_and_say_why(tmp_path: Path) -> Non
     (tmp_path / "gpu.json").write_text("no setting")
     with pytest.raises(CapLeaseError, match="cannot be read"):
         CapLease(Charge(SimulatedHands(str(tmp_path / "gpu.json")), str(tmp_path), "gpu"))
+
+
+def test_what_was_in_force_is_kept_for_the_eyes_of_its_owner_alone(charge: Charge) -> None:
+    lease = CapLease(charge)
+    modes = [path.stat().st_mode & 0o777 for path in (charge.kept, charge.lock)]
+    lease.release()
+    assert modes == [0o600, 0o600]
+
+
+@pytest.mark.parametrize("planted", ["writable by all", "link"])
+def test_what_others_may_have_planted_is_not_set(charge: Charge, tmp_path: Path, planted: str) -> None:
+    evil = tmp_path / "evil"
+    evil.write_bytes(to_json(CAPPED))
+    if planted == "link":
+        charge.kept.symlink_to(evil)
+    else:
+        evil.rename(charge.kept).chmod(0o666)
+    with pytest.raises(CapLeaseError, match="others own or may write"):
+        CapLease(charge)
+    assert setting(charge) == BEFORE
+
+
+def test_what_cannot_be_put_back_is_not_forgotten(
+    charge: Charge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watchdog, "AGAIN_S", 0.0)
+    charge.kept.write_bytes(to_json(Setting(None, 990.0)))
+    device = SimulatedActuator(Path(charge.folder, "gpu.json"), Permissions("", "not on this board"))
+    with pytest.raises(CapLeaseError, match="does not take back"):
+        watchdog.watch(charge, device)
+    assert charge.outstanding() == Setting(None, 990.0)
+    assert "not yet put back" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from quasim.energy import Action, Wanted
 from quasim.energy.actuators import Permissions, Setting, SimulatedActuator, SimulatedHands
 from quasim.energy.duty import Aimd
-from quasim.energy.enforcer import Enforcer
+from quasim.energy.enforcer import RETRY_NS, Enforcer
 from quasim.energy.lease import CapLease, CapLeaseError, Charge
 from quasim.energy.loop import ControlLoop, Regulated
 from quasim.energy.nvml_caps import nvml_caps
@@ -207,9 +207,6 @@ def test_closing_puts_back_what_was(enforced: tuple[ControlLoop, SimulatedGpu, P
 
 
 def test_where_power_may_not_be_capped_work_rests_and_no_lease_is_taken(tmp_path: Path) -> None:
-    def no_lease() -> CapLease:
-        raise AssertionError("a lease was taken")
-
     actuator = SimulatedActuator(tmp_path / "gpu.json", Permissions("only an administrator may", "nor clocks"))
     enforcer = Enforcer(actuator, no_lease, Aimd())
     for second in range(60):
@@ -230,3 +227,67 @@ def test_without_a_lease_nothing_is_written_and_work_rests(tmp_path: Path) -> No
     assert actuator.writes == 0
     assert enforcer.share < 1
     assert "another holds" in enforcer.detail
+
+
+def test_a_refused_lease_is_not_asked_for_at_every_turn(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def refused() -> CapLease:
+        asked.append(1)
+        raise CapLeaseError("another holds the device")
+
+    enforcer = Enforcer(SimulatedActuator(tmp_path / "gpu.json"), refused, Aimd())
+    for second in range(RETRY_NS // SECOND + 1):
+        enforcer.follow(Action(300.0), 100.0, second * SECOND)
+    assert len(asked) == 2
+
+
+def test_once_caps_hold_again_work_does_not_rest_any_more(tmp_path: Path) -> None:
+    charge = Charge(SimulatedHands(str(tmp_path / "gpu.json")), str(tmp_path), "gpu", silence_s=60)
+    refusals = [CapLeaseError("another holds the device")]
+
+    def lease() -> CapLease:
+        if refusals:
+            raise refusals.pop()
+        return CapLease(charge)
+
+    enforcer = Enforcer(SimulatedActuator(tmp_path / "gpu.json"), lease, Aimd())
+    enforcer.follow(Action(300.0), 600.0, 0)
+    rested = enforcer.share
+    enforcer.follow(Action(300.0), 600.0, RETRY_NS)
+    capped = enforcer.share
+    enforcer.close()
+    assert rested < 1
+    assert capped == 1
+
+
+def test_a_clock_that_the_operator_set_stays_while_power_is_capped(tmp_path: Path) -> None:
+    actuator = SimulatedActuator(tmp_path / "gpu.json")
+    actuator.apply(Setting(None, 990.0))
+    charge = Charge(SimulatedHands(str(tmp_path / "gpu.json")), str(tmp_path), "gpu", silence_s=60)
+    enforcer = Enforcer(actuator, lambda: CapLease(charge), Aimd())
+    enforcer.follow(Action(300.0), 600.0, 0)
+    held = actuator.setting()
+    enforcer.close()
+    assert held == Setting(300.0, 990.0)
+    assert actuator.setting() == Setting(None, 990.0)
+
+
+def test_readings_that_are_no_numbers_are_in_no_figure_and_do_not_stop_the_duty_cycle(tmp_path: Path) -> None:
+    gpu = SimulatedGpu(Physics())
+    gpu.load(1.0)
+    spoil: list[Callable[[Sample], Sample]] = [not_a_number]
+    hands = Enforcer(SimulatedActuator(tmp_path / "gpu.json", Permissions("no", "no")), no_lease, Aimd())
+    loop = ControlLoop(Faulty(gpu, lambda sample: spoil[0](sample)), regulator(), hands)
+    live(loop, gpu, 20)
+    seen = loop.regulated()
+    assert (seen.mean_power_w, seen.top_power_w, seen.top_temperature_c) == (None, None, None)
+    assert seen.lowest_duty < 1
+    gpu.load(0.0)
+    spoil[0] = lambda sample: sample
+    live(loop, gpu, 120)
+    assert hands.share == 1
+
+
+def no_lease() -> CapLease:
+    raise AssertionError("a lease was taken")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from quasim.energy.migration import (
     DWELL_S,
     NODE_REST_S,
     HeatReport,
+    Move,
     MoveCost,
     Task,
     advise,
@@ -142,3 +145,18 @@ def test_coming_back_within_ten_minutes_is_counted() -> None:
     moves = [(0, 1, 2), (100, 2, 3), (500, 3, 1)]
     assert hall.returns([hall.Work("a", 0.1, 400.0, 10, moves=moves)]) == 1
     assert hall.returns([hall.Work("a", 0.1, 400.0, 10, moves=[(0, 1, 2), (700, 2, 1)])]) == 0
+
+
+@pytest.mark.parametrize(("power_w", "busy"), [(math.nan, 0.1), (1.0, math.nan), (-1.0, 0.1), (1.0, 1.5)])
+def test_a_move_of_what_no_task_takes_cannot_be_built(power_w: float, busy: float) -> None:
+    with pytest.raises(ValueError, match="no task takes"):
+        Move("t", "a", "b", power_w, busy, gain_s=1.0, cost_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "rested_s", "arrived_w"), [(math.nan, 1.0, 0.0), (0.0, -1.0, 0.0), (0.0, 1.0, math.inf)]
+)
+def test_a_report_of_what_is_no_time_or_power_cannot_be_built(age_s: float, rested_s: float, arrived_w: float) -> None:
+    forecast = Forecast(40.0, 40.0, 24.0, 0.08, 87.0)
+    with pytest.raises(ValueError, match="not a report"):
+        HeatReport("a", age_s, forecast, 0, rested_s=rested_s, arrived_w=arrived_w)

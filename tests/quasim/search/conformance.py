@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -153,7 +154,12 @@ class StrategyConformance:
 
     def test_restored_strategy_goes_on_as_if_never_stopped(self) -> None:
         search = self.make()
-        search.adopt(prior(SPACE, *(SPACE.genome_at(cell) for cell in range(7)), weight=1.0, best=3))
+        told = prior(SPACE, *(SPACE.genome_at(cell) for cell in range(7)), weight=1.0, best=3)
+        share = np.linspace(0.1, 1.0, SPACE.size)
+        told = msgspec.structs.replace(
+            told, spread=share, feasible=share[::-1], energy=prior(SPACE, weight=2.0, best=5)
+        )
+        search.adopt(told)
         run(search, 3)
         search.ask(2)
         again = self.make(seed=99)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import msgspec
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from quasim.search.surrogate import Surrogate
 from quasim.search.trace import GradientTrace
 from quasim.space import Floats
 from quasim.trial import EnergySource, Genome, Status, Trial
-from tests.quasim.search.conformance import SPACE, StrategyConformance, run, slowness, trial
+from tests.quasim.search.conformance import SPACE, StrategyConformance, prior, run, slowness, trial
 from tests.quasim.search.test_evolution import WIDE, evaluations_to, valley
 
 SLOW = np.array([slowness(SPACE.genome_at(cell)) for cell in range(SPACE.size)])
@@ -106,6 +108,22 @@ class TestGradient(StrategyConformance):
                 asked += genomes
             joules[weight] = float(np.mean([joules_of(genome) for genome in asked[10:]]))
         assert joules[20.0] < joules[0.0] - 0.3
+
+    def test_plan_made_without_a_prior_is_dropped_when_one_is_adopted(self) -> None:
+        search = self.make()
+        run(search, 3)
+        search.ask(1)
+        assert json.loads(search.state())["own"]["plan"]
+        search.adopt(prior(SPACE, weight=1.0, best=3))
+        assert not json.loads(search.state())["own"]["plan"]
+
+    def test_joules_that_have_no_logarithm_do_not_count(self) -> None:
+        search = Gradient(SPACE, 3, energy_weight=20.0)
+        asked: list[Genome] = []
+        for joules in (1.0, 0.0, -1.0, np.nan, np.inf, 2.0):
+            asked = search.ask(5)
+            search.tell([msgspec.structs.replace(metered(genome), energy_j=joules) for genome in asked])
+        assert len(asked) == 5
 
     def test_trace_has_the_schedule_the_losses_and_the_measurements(self) -> None:
         search = self.make()

@@ -56,7 +56,15 @@ class TestPortfolio(StrategyConformance):
         assert set(search.traces()) == {"gradient", "ising"}
 
     @pytest.mark.parametrize(
-        "damage", [{"earned": [0.0]}, {"asked": [1.0]}, {"asked": [1.0, 99.0]}, {"nobody.logits": [0.0]}]
+        "damage",
+        [
+            {"earned": [0.0]},
+            {"earned": [-1.0, 0.0, 0.0, 0.0, 0.0]},
+            {"asked": [1.0]},
+            {"asked": [1.0, 99.0]},
+            {"asked": [0.5, 1.0]},
+            {"nobody.logits": [0.0]},
+        ],
     )
     def test_state_with_parts_that_do_not_fit_is_refused(self, damage: dict[str, list[float]]) -> None:
         search = self.make()

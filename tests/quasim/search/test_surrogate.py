@@ -63,6 +63,14 @@ def test_all_failed_still_predicts() -> None:
 
 
 @pytest.mark.parametrize("failing", [False, True])
+def test_who_asks_once_is_told_the_same_up_to_rounding(failing: bool) -> None:
+    some = ALL[::3]
+    model = fitted(TOLD, np.where(SPACE.rows[:, 0] >= 4, np.inf, times()) if failing else times())
+    for once, table in zip(model.predict_once(some), model.predict(some), strict=True):
+        assert once == pytest.approx(table, abs=0.01)
+
+
+@pytest.mark.parametrize("failing", [False, True])
 def test_figures_do_not_depend_on_how_the_trials_came_in(failing: bool) -> None:
     times_ns = np.where(SPACE.rows[:, 0] >= 4, np.inf, times()) if failing else times()
     singly = Surrogate(SPACE)
