@@ -18,7 +18,7 @@ run: env            ## a local fleet: 4 agents, a late joiner, 3 kernel families
 	$(BIN)/quasim run configs/local.yaml
 
 test: env           ## every test that runs without a GPU: two halves, side by side
-	$(MAKE) --no-print-directory --output-sync=target --jobs 2 test-engine test-fleet
+	$(MAKE) --no-print-directory --output-sync=line --jobs 2 test-engine test-fleet
 
 test-engine:
 	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests/quasim
