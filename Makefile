@@ -20,10 +20,10 @@ run: env            ## a local fleet: 4 agents, a late joiner, 3 kernel families
 test: env           ## every test that runs without a GPU: two halves, side by side
 	$(MAKE) --no-print-directory --output-sync=line --jobs 2 test-engine test-fleet
 
-test-engine:
+test-engine: env
 	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests/quasim
 
-test-fleet:
+test-fleet: env
 	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests --ignore tests/quasim
 
 check: env          ## formatting, lint, types, import rules

@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 
 from actors.energy import NodeMeter, OnGpu
-from quasim.energy.actuators import NvmlHands, Setting, SimulatedActuator, SimulatedHands
+from quasim.energy.actuators import Setting, SimulatedActuator
 from quasim.energy.duty import Aimd
 from quasim.energy.enforcer import Enforcer
+from quasim.energy.hands import NvmlHands, SimulatedHands
 from quasim.energy.heat import Heat
 from quasim.energy.lease import CapLease, Charge
 from quasim.energy.loop import ControlLoop, Regulated

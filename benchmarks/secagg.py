@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[1]
 PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 PEER_TIMEOUT_S = 1800.0
 
+CLIENTS = (10, 100, 200, 1_000, 10_000)
 LARGE, SMALL = 1_000_000, 10_000
 
 LIMITS_MS = {10: (30.0, 50.0), 100: (75.0, 550.0), 200: (150.0, 1800.0)}
@@ -54,14 +55,7 @@ TIMES_VECTOR = 1.1
 """Bytes of a client, sent and received, with a million entries."""
 
 MANY = 1_000
-
-CASES = (
-    Case(10, LARGE, 0.1),
-    Case(100, LARGE, 0.1),
-    Case(200, LARGE, 0.1),
-    Case(1_000, SMALL, 0.1),
-    Case(10_000, SMALL, 0.1),
-)
+"""Clients from which vectors are short: this one process holds all, and ten thousand long ones are 40 GB, encoded."""
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -114,7 +108,9 @@ class Measured:
 def options(parser: argparse.ArgumentParser) -> None:
     """One round of one's own, instead of all."""
     parser.add_argument("--clients", type=int, help="this one round alone")
-    parser.add_argument("--dim", type=int, default=LARGE, help="entries of each vector (default %(default)s)")
+    parser.add_argument(
+        "--dim", type=int, help=f"entries of each vector (default {LARGE}, from {MANY} clients on {SMALL})"
+    )
     parser.add_argument("--dropout", type=float, default=0.1, help="share that drops out (default %(default)s)")
     parser.add_argument(
         "--peer",
@@ -126,11 +122,20 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
     """All cases, or the one that was asked for; a row each, then the prices that the bounds are made of."""
-    cases = CASES if given.clients is None else (Case(given.clients, given.dim, given.dropout),)
     peer = given.peer == "flower" and _has_peer()
-    done = [_measured(case, peer and (case.length == LARGE or given.clients is not None)) for case in cases]
+    done = [_measured(case, peer and (case.length == LARGE or given.clients is not None)) for case in _cases(given)]
     rows = [row for one in done for row in _rows(one)]
     return rows + [_prices_row(one) for one in done], [bar for one in done for bar in _bars(one)]
+
+
+def _cases(given: argparse.Namespace) -> list[Case]:
+    if given.clients is None:
+        return [Case(clients, _length(clients), 0.1) for clients in CLIENTS]
+    return [Case(given.clients, _length(given.clients) if given.dim is None else given.dim, given.dropout)]
+
+
+def _length(clients: int) -> int:
+    return SMALL if clients >= MANY else LARGE
 
 
 def _has_peer() -> bool:

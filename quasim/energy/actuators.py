@@ -1,4 +1,4 @@
-"""Hands of a regulator: what may be set on a device, what is set, and setting it. Two kinds, told apart by data."""
+"""Hands of a regulator: what may be set on a device, what is set, and setting it."""
 
 from __future__ import annotations
 
@@ -133,33 +133,3 @@ def refuse(permissions: Permissions, setting: Setting) -> None:
     ):
         if cap is not None and why:
             raise PermissionDeniedError(f"the {what} of this device may not be capped: {why}", "regulate by duty")
-
-
-class SimulatedHands(msgspec.Struct, frozen=True, tag="simulated", tag_field="kind"):
-    """A simulated device whose settings lie in a file."""
-
-    path: str
-
-    def open(self) -> Actuator:
-        """The actuator."""
-        return SimulatedActuator(Path(self.path))
-
-
-class NvmlHands(msgspec.Struct, frozen=True, tag="nvml", tag_field="kind"):
-    """An NVIDIA GPU, by its UUID: it means the same in every process."""
-
-    uuid: str
-
-    def open(self) -> Actuator:
-        """The actuator.
-
-        Raises:
-            MeterError: there is no such GPU, or no driver.
-        """
-        from quasim.energy.nvml_actuator import NvmlActuator  # it imports this module
-
-        return NvmlActuator(self.uuid)
-
-
-Hands = SimulatedHands | NvmlHands
-"""Which device to set, as plain data: it travels to the watchdog."""

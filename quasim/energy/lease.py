@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 
 from quasim.codec import from_json, to_json
-from quasim.energy.actuators import Hands, Setting
+from quasim.energy.actuators import Setting
+from quasim.energy.hands import Hands
 from quasim.errors import QuasimError, TrustError
 from quasim.worker.process import ROOT, without_secrets
 

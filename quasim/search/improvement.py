@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from quasim.errors import DataError
 from quasim.search.first import FIRST, first_cells
 from quasim.search.ledger import Cells, Mask
 from quasim.search.recording import RecordingStrategy
-from quasim.search.saved import OwnState
 from quasim.search.surrogate import TABLE, Prediction
 from quasim.space import Floats
 
@@ -84,13 +82,6 @@ class Improvement(RecordingStrategy):
         return float(
             np.mean(np.add.reduceat(surprise, self._space.gene_offsets)[counts > 1] / np.log(counts[counts > 1]))
         )
-
-    def _own_state(self) -> OwnState:
-        return {}
-
-    def _restore_own(self, own: OwnState) -> None:
-        if own:
-            raise DataError(f"state of {self.name} has parts {sorted(own)}", "it keeps none; it is damaged")
 
 
 def improvement(expected: Prediction) -> Floats:

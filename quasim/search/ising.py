@@ -16,7 +16,6 @@ from collections import deque
 
 import numpy as np
 
-from quasim.errors import DataError
 from quasim.search._base import Prior
 from quasim.search.annealing import SEEDS, anneal
 from quasim.search.evolution import rank_advantages
@@ -24,7 +23,6 @@ from quasim.search.ledger import Cells, Mask
 from quasim.search.qubo import PairwiseRidge, Qubo
 from quasim.search.recording import RecordingStrategy, niches
 from quasim.search.relaxed import entropy, normalised
-from quasim.search.saved import OwnState
 from quasim.search.trace import Anneal, IsingTrace, Trace, genes, listed
 from quasim.space import Floats, SearchSpace
 
@@ -120,13 +118,6 @@ class Ising(RecordingStrategy):
         if len(cells) > MEMORY:
             kept = np.union1d(np.argsort(costs, kind="stable")[: MEMORY // 2], kept[-MEMORY // 2 :])
         self._model.fit(cells[kept], costs[kept])
-
-    def _own_state(self) -> OwnState:
-        return {}
-
-    def _restore_own(self, own: OwnState) -> None:
-        if own:
-            raise DataError(f"state of {self.name} has parts {sorted(own)}", "it keeps none; it is damaged")
 
 
 def _guide(space: SearchSpace, prior: Prior) -> Qubo | None:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from quasim.errors import DataError
 from quasim.search.ledger import Cells, Mask
 from quasim.search.pareto import measured
 from quasim.search.recording import RecordingStrategy
 from quasim.search.relaxed import LEAST
-from quasim.search.saved import OwnState
 from quasim.search.surrogate import Prediction, Surrogate
 from quasim.space import Floats, SearchSpace
 
@@ -81,13 +79,6 @@ class Pareto(RecordingStrategy):
     def entropy(self) -> float:
         """Always 1: every direction is as likely."""
         return 1.0
-
-    def _own_state(self) -> OwnState:
-        return {}
-
-    def _restore_own(self, own: OwnState) -> None:
-        if own:
-            raise DataError(f"state of {self.name} has parts {sorted(own)}", "it keeps none; it is damaged")
 
 
 def _scaled(expected: Prediction, seen: Floats) -> Floats:

@@ -59,17 +59,18 @@ class RecordingStrategy(ABC):
     def entropy(self) -> float:
         """Mean normalised entropy of what the strategy samples from: 1 uniform, 0 decided."""
 
-    @abstractmethod
     def _own_state(self) -> OwnState:
-        """What the kind keeps besides ledger and generator."""
+        """What the kind keeps besides ledger and generator; nothing, unless it overrides both of these."""
+        return {}
 
-    @abstractmethod
     def _restore_own(self, own: OwnState) -> None:
         """Take over what ``_own_state`` gave.
 
         Raises:
             DataError: not what it gave; nothing is changed then.
         """
+        if own:
+            raise DataError(f"state of {self.name} has parts {sorted(own)}", "it keeps none; it is damaged")
 
     def ask(self, count: int) -> list[Genome]:
         """Up to ``count`` distinct valid genomes that were not told before; fewer only when none are left.

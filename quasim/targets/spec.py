@@ -69,6 +69,11 @@ class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
                 f"arch={self.arch} is no NVIDIA architecture", "no worker runs on other vendors' GPUs yet"
             )
 
+    @property
+    def energy_window_ns(self) -> int:
+        """How long each finalist's energy is read; 0: unmetered."""
+        return MIN_WORK_NS if self.metered else 0
+
     def open(self, compiler: Compiler | None = None) -> GpuTarget:
         """The target, ready to measure; it starts a worker with a context on the GPU.
 
@@ -81,7 +86,7 @@ class TritonSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="t
         from quasim.targets.triton.device import TritonTarget  # the compiler's modules: only for who has a GPU
 
         return TritonTarget(
-            index=self.device, arch=self.arch, energy_window_ns=MIN_WORK_NS if self.metered else 0, compiler=compiler
+            index=self.device, arch=self.arch, energy_window_ns=self.energy_window_ns, compiler=compiler
         )
 
 
@@ -104,9 +109,7 @@ class CudaSpec(TritonSpec, frozen=True, forbid_unknown_fields=True, tag="cuda", 
         """
         from quasim.targets.cuda.device import CudaTarget  # the compiler's modules: only for who has a GPU
 
-        return CudaTarget(
-            index=self.device, arch=self.arch, energy_window_ns=MIN_WORK_NS if self.metered else 0, compiler=compiler
-        )
+        return CudaTarget(index=self.device, arch=self.arch, energy_window_ns=self.energy_window_ns, compiler=compiler)
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

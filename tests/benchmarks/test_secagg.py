@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from benchmarks.harness import Bar
-from benchmarks.secagg import LARGE, PEER_PYTHON, Measured, Peer, _bars, measure
+from benchmarks.secagg import LARGE, PEER_PYTHON, SMALL, Measured, Peer, _bars, _cases, measure, options
 from benchmarks.secagg_bound import Operation, Size, bound_s, client_counts, measure_prices, server_counts
 from benchmarks.secagg_round import Case, Cost, run
 from benchmarks.secagg_vectors import dropped, vector
@@ -84,6 +84,38 @@ def test_a_round_of_ones_own_has_rows_for_both_sides_and_the_prices() -> None:
     assert rows[0]["exact"] is True
     assert rows[0]["Flower ms"] is None
     assert [bar.ok for bar in bars] == [True]
+
+
+@pytest.mark.parametrize(
+    ("line", "length"),
+    [
+        ("--clients 200", LARGE),
+        ("--clients 999", LARGE),
+        ("--clients 1000", SMALL),
+        ("--clients 10000", SMALL),
+        ("--clients 1000 --dim 7", 7),
+        ("--clients 10 --dim 7", 7),
+    ],
+)
+def test_a_round_of_ones_own_has_short_vectors_where_clients_are_many(line: str, length: int) -> None:
+    parser = argparse.ArgumentParser()
+    options(parser)
+    given = parser.parse_args(line.split())
+    assert _cases(given) == [Case(given.clients, length, 0.1)]
+
+
+def test_each_round_of_all_can_be_had_alone() -> None:
+    parser = argparse.ArgumentParser()
+    options(parser)
+    cases = _cases(parser.parse_args([]))
+    assert [(case.clients, case.length) for case in cases] == [
+        (10, LARGE),
+        (100, LARGE),
+        (200, LARGE),
+        (1_000, SMALL),
+        (10_000, SMALL),
+    ]
+    assert cases == [alone for case in cases for alone in _cases(parser.parse_args(["--clients", str(case.clients)]))]
 
 
 @pytest.mark.skipif(not PEER_PYTHON.exists(), reason="the peers are not installed (make peers)")

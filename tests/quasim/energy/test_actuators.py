@@ -7,11 +7,11 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from quasim.energy.actuators import Actuator, Hands, NvmlHands, Permissions, Setting, SimulatedActuator, SimulatedHands
+from quasim.energy.actuators import Actuator, Permissions, Setting, SimulatedActuator
 from quasim.energy.nvml_actuator import NvmlActuator, administrator
 from quasim.energy.nvml_caps import nvml_caps
 from quasim.errors import DataError
-from quasim.meters import DriverMissingError, MeterError, PermissionDeniedError
+from quasim.meters import MeterError, PermissionDeniedError
 from tests.quasim.energy.actuator_conformance import ActuatorConformance
 from tests.quasim.energy.settable_nvml import SettableNvml
 from tests.quasim.meters.fake_nvml import UUIDS
@@ -141,10 +141,3 @@ def test_an_administrator_is_told_by_the_capability_and_not_by_the_name(
     assert administrator(status)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert not administrator(status)
-
-
-def test_hands_open_as_what_they_name(tmp_path: Path) -> None:
-    hands: Hands = SimulatedHands(str(tmp_path / "gpu.json"))
-    assert isinstance(hands.open(), SimulatedActuator)
-    with pytest.raises((DriverMissingError, MeterError)):
-        NvmlHands("GPU-nobody").open()

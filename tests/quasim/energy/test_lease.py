@@ -14,7 +14,8 @@ import pytest
 
 from quasim.codec import to_json
 from quasim.energy import watchdog
-from quasim.energy.actuators import Permissions, Setting, SimulatedActuator, SimulatedHands
+from quasim.energy.actuators import Permissions, Setting, SimulatedActuator
+from quasim.energy.hands import SimulatedHands
 from quasim.energy.lease import CapLease, CapLeaseError, Charge
 from quasim.worker.process import ROOT
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from quasim.energy import Action, Wanted
-from quasim.energy.actuators import Permissions, Setting, SimulatedActuator, SimulatedHands
+from quasim.energy.actuators import Permissions, Setting, SimulatedActuator
 from quasim.energy.duty import Aimd
 from quasim.energy.enforcer import RETRY_NS, Enforcer
+from quasim.energy.hands import SimulatedHands
 from quasim.energy.lease import CapLease, CapLeaseError, Charge
 from quasim.energy.loop import ControlLoop, Regulated
 from quasim.energy.nvml_caps import nvml_caps
