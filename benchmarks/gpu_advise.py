@@ -1,4 +1,7 @@
-"""On one GPU, read-only: the regulator advises beside a real campaign; joules of the winners against eager PyTorch."""
+"""On one GPU, read-only: the regulator advises beside campaigns for joules; their winners against eager PyTorch.
+
+Windows in which the device slowed itself down are void; it may cool before each turn, and a void window is taken again.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,29 @@ from pathlib import Path
 
 import msgspec
 
+from actors.drive import drive
+from actors.node_loop import NodeLoop
+from actors.node_loop import Plan as Task
 from actors.regulation import BesideWork
 from benchmarks.gpu_meter import count_setters, settings
 from benchmarks.harness import Bar, Row, main, say
 from quasim.energy import Action, Caps, Observation, Regulator, RegulatorSnapshot, Wanted
 from quasim.energy.actuators import Setting
+from quasim.energy.aimed import aimed
 from quasim.energy.loop import ControlLoop, Regulated
 from quasim.energy.nvml_caps import nvml_caps
+from quasim.energy.objective import Objective, best_of
 from quasim.energy.plant import Physics, SimulatedGpu
 from quasim.energy.regulator import DeviceRegulator
 from quasim.energy.trace import Turn, write_turns
 from quasim.kernels import statevector
-from quasim.meters import MIN_WORK_NS, Energy, idle_power_w, open_meter
+from quasim.meters import MIN_WORK_NS, Energy, Meter, idle_power_w, open_meter
 from quasim.search import strategy
 from quasim.targets.gpu.build import build
 from quasim.targets.gpu.pool import LocalCompiler
 from quasim.targets.triton.device import TritonTarget
 from quasim.targets.triton.plans import triton_plan
 from quasim.trial import Genome, Problem
-from quasim.tune import tune
 from quasim.worker.protocol import Entry, Peer, PeerKind, Plan, Run
 
 PROBLEMS: dict[str, Problem] = {
@@ -42,13 +49,17 @@ PROBLEMS: dict[str, Problem] = {
 OURS, DEFAULT, FUNCTION, PRIMITIVES = "ours", "default", "PyTorch's function", "PyTorch's primitive operations"
 RIVALS: dict[str, Entry] = {FUNCTION: Peer(PeerKind.LIBRARY), PRIMITIVES: Peer(PeerKind.EAGER)}
 METERED = Plan(rounds=1, window_ns=10_000_000, min_samples=1, energy_window_ns=MIN_WORK_NS)
-WINDOWS = 3
-"""Metered windows of each entry, in turns; the middle one by joules stands for it."""
+WINDOWS, MOST_TURNS = 3, 6
+"""Metered windows of each entry, in turns; the middle one by joules stands for it. Void ones are taken again."""
+
+COOL_C, LONGEST_REST_S = 60.0, 15.0
+"""Before a turn the device rests until it is so cool, or for so long: hot, it slows down, and its windows are void."""
 
 SAVING, FAMILIES = 0.4, 3
 """What the winners have to save of PyTorch's own joules, and on how many of the four families."""
 
-BUDGET, SEED, BATCH = 60, 42, 16
+ENERGY = Objective("energy")
+STRATEGY, BUDGET, SEED = "portfolio", 60, 42
 PERIOD_S = 1.0
 CAP_SHARE = 0.7
 """Of the board's default power: the operator's limit of the simulated part."""
@@ -88,6 +99,7 @@ class Found:
 
     Attributes:
         energies: by contestant; voided where there is no figure.
+        metered: variants whose joules the campaign read.
         advice: of the regulator while the campaign ran.
     """
 
@@ -95,6 +107,7 @@ class Found:
     genome: Genome
     energies: Mapping[str, Energy]
     campaign_s: float
+    metered: int
     advice: Regulated
 
     @property
@@ -167,31 +180,57 @@ def _idle_w(target: TritonTarget) -> float | None:
 def _compete(
     target: TritonTarget, compiler: LocalCompiler, problem: Problem, beside: BesideWork, given: argparse.Namespace
 ) -> Found:
-    """Evolve, then meter the winner, the default and PyTorch by turns."""
+    """Search for the least joules, then meter the winner, the default and PyTorch by turns."""
     say(f"gpu_advise: {problem}, {given.budget} evaluations")
     beside.regulated()
     begin = time.monotonic()
     space = target.space(problem)
-    search = strategy("evolution", space, given.seed)
-    result = tune(target, problem, search, given.budget, batch_size=BATCH)
-    campaign_s = time.monotonic() - begin
-    advice = beside.regulated()
     default = space.default
     assert default is not None  # as of every Triton space
-    best = result.best.genome if result.best else default
-    ours, other = build(problem, space, [best, default], target.gpu.arch, compiler, triton_plan)
+    task = Task(problem, space, aimed(strategy(STRATEGY, space, given.seed), ENERGY), "campaign", ENERGY)
+    loop = NodeLoop("node", target.name, [task], evaluations=given.budget, recheck=0)
+    (done,) = drive(loop, target, 0).problems
+    campaign_s = time.monotonic() - begin
+    advice = beside.regulated()
+    best = best_of(loop.known(problem), ENERGY)
+    genome = best.genome if best else default
+    ours, other = build(problem, space, [genome, default], target.gpu.arch, compiler, triton_plan)
     entries = {name: e for name, e in ((OURS, ours.entry), (DEFAULT, other.entry), *RIVALS.items()) if e is not None}
-    return Found(problem, best, _meter(target, problem, entries, given.seed), campaign_s, advice)
+    energies = _meter(target, problem, entries, given.seed)
+    return Found(problem, genome, energies, campaign_s, len(done.metered), advice)
 
 
 def _meter(target: TritonTarget, problem: Problem, entries: Mapping[str, Entry], seed: int) -> dict[str, Energy]:
-    """The middle of some windows of each entry; all of them in the same minute."""
+    """The middle of some windows of each entry; all of them in the same minutes."""
     windows: dict[str, list[Energy]] = {name: [] for name in (OURS, DEFAULT, *RIVALS)}
-    for turn in range(WINDOWS):
-        outcomes = target.station.run(Run(problem, 0, tuple(entries.values()), METERED, seed + turn), quiet=True)
-        for name, outcome in zip(entries, outcomes, strict=True):
-            windows[name].append(outcome.energy or Energy(voided=outcome.detail or outcome.status.value))
+    meter = open_meter(target.gpu.uuid)
+    try:
+        for turn in range(MOST_TURNS):
+            lacking = {name: entry for name, entry in entries.items() if _wanting(windows[name], turn)}
+            if not lacking:
+                break
+            _rest(meter)
+            outcomes = target.station.run(Run(problem, 0, tuple(lacking.values()), METERED, seed + turn), quiet=True)
+            for name, outcome in zip(lacking, outcomes, strict=True):
+                windows[name].append(outcome.energy or Energy(voided=outcome.detail or outcome.status.value))
+    finally:
+        meter.close()
     return {name: _middle(taken) for name, taken in windows.items()}
+
+
+def _wanting(taken: list[Energy], turn: int) -> bool:
+    """Whether an entry has too few windows that count; what nobody computes has none after the first turns either."""
+    counted = sum(energy.j_per_op is not None for energy in taken)
+    return counted < WINDOWS and (turn < WINDOWS or counted > 0 or any(energy.events for energy in taken))
+
+
+def _rest(meter: Meter) -> None:
+    end = time.monotonic() + LONGEST_REST_S
+    while time.monotonic() < end:
+        temperature_c = meter.sample().temperature_c
+        if temperature_c is None or temperature_c <= COOL_C:
+            return
+        time.sleep(1.0)
 
 
 def _middle(taken: list[Energy]) -> Energy:
@@ -204,7 +243,12 @@ def _middle(taken: list[Energy]) -> Energy:
 
 
 def _row(found: Found) -> Row:
-    row: Row = {"problem": str(found.problem), "genome": str(found.genome), "campaign [s]": found.campaign_s}
+    row: Row = {
+        "problem": str(found.problem),
+        "genome": str(found.genome),
+        "campaign [s]": found.campaign_s,
+        "metered": found.metered,
+    }
     for name, energy in found.energies.items():
         row |= {
             f"{name} J": energy.j_per_op,

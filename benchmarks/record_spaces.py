@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 
 from benchmarks.harness import say
+from quasim.energy.racing import Metering
 from quasim.errors import ConfigError, DataError, QuasimError
 from quasim.kernels import statevector
 from quasim.meters import BRIEF_WORK_NS
@@ -108,7 +109,6 @@ class Record:
         self._count = min(extent.configurations, self._space.size)
         self._batches = batches(self._space, extent.seed, self._known, self._count, extent.batch)
         self._tried: set[Genome] = {genome for genome, trial in self._known.items() if trial.energy_j is not None}
-        self._has_meter = True
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -124,21 +124,19 @@ class Record:
 
     def meter(self, share: float) -> None:
         """Read the joules of such a share of those to be metered, once all configurations are measured."""
-        if len(self._known) < self._count:
+        if len(self._known) < self._count or not isinstance(self._target, Metering):
             return
         extent = self._extent
         chosen = to_meter(self.trials, extent.seed, extent.best, extent.others)
         wanted = chosen[: math.ceil(share * len(chosen))]
-        while self._has_meter and not self._deadline.passed():
+        while not self._deadline.passed():
             genomes = [genome for genome in wanted if genome not in self._tried][:METERED]
             if not genomes:
                 return
             with self._deadline.batch():
-                played = self._target.playoff(self._problem, genomes)
+                metered = self._target.meter(self._problem, genomes, BRIEF_WORK_NS)
             self._tried.update(genomes)
-            # A device without a meter has nothing to say; one whose reading was void says why.
-            self._has_meter = any(trial.energy_j is not None or trial.detail for trial in played)
-            self._keep([with_joules(self._known[trial.genome], trial) for trial in played])
+            self._keep([with_joules(self._known[trial.genome], trial) for trial in metered])
 
     def text(self) -> str:
         """What the file holds."""
@@ -217,7 +215,7 @@ def main() -> None:
     from quasim.targets.triton.device import TritonTarget
 
     try:
-        with TritonTarget(index=given.device, energy_window_ns=BRIEF_WORK_NS) as target:
+        with TritonTarget(index=given.device) as target:
             record(target, wanted, given.out, given.device_name, deadline)
     except QuasimError as error:
         say(f"error: {error}")

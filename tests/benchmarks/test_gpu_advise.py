@@ -38,7 +38,7 @@ def found(ours: float, function: float | None, primitives: float) -> Found:
         FUNCTION: none if function is None else energy(function),
         PRIMITIVES: energy(primitives),
     }
-    return Found(PROBLEMS["softmax"], Genome({"a": 1}), energies, 1.0, Regulated(detail="not asked"))
+    return Found(PROBLEMS["softmax"], Genome({"a": 1}), energies, 1.0, 3, Regulated(detail="not asked"))
 
 
 def test_pytorchs_own_operation_is_its_function_where_it_has_one() -> None:

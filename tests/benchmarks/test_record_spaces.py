@@ -28,12 +28,12 @@ WHOLE = Extent(configurations=224, best=16, others=16)
 
 
 class Meter(ReplayTarget):
-    """A recorded device whose playoffs tell joules: a watt for the time that was recorded."""
+    """A recorded device with a meter: a watt for the time that was recorded."""
 
-    def playoff(self, problem: Problem, genomes: Sequence[Genome], *, metered: bool = True) -> list[Trial]:
+    def meter(self, problem: Problem, genomes: Sequence[Genome], window_ns: int) -> list[Trial]:
         return [
             msgspec.structs.replace(trial, energy_j=trial.time_ns / 1e9, energy_source=EnergySource.MODEL)
-            for trial in super().playoff(problem, genomes)
+            for trial in self.playoff(problem, genomes)
         ]
 
 
@@ -73,7 +73,7 @@ def test_a_real_space_is_recorded_stopped_resumed_and_replayed(tmp_path: Path) -
         assert [Facts.of(trial) for trial in trials] == [Facts.of(trial) for trial in one.trials]
         assert {trial.status for trial in trials} == {Status.OK}
         assert all(trial.error_frobenius is not None and trial.compile_ns for trial in trials)
-        # This machine has no meter that a playoff could read, and the files say nothing else.
+        # This machine has no meter, and the files say nothing else.
         assert {(trial.energy_j, trial.energy_source) for trial in trials} == {(None, EnergySource.UNMETERED)}
     assert read_recording(paths[0]).trials("c")[0].genome == first[0].genome == default
     assert [trial.timing for trial in records[0].trials[:4]] == [trial.timing for trial in first]

@@ -17,8 +17,8 @@ from quasim.trial import Genome, Status, Trial
 BATCH = 32
 """Genomes measured at a time: two compilations for each core of a machine with a GPU."""
 
-METERED = 8
-"""Genomes of a metered playoff; each takes two seconds and more, so that little is lost where one is cut off."""
+METERED = 16
+"""Genomes metered at a time, so that their compilations share the cores; each takes two seconds and more."""
 
 SAMPLED = 160
 """Configurations drawn before an evolution begins: half of a recording shows the space, half the way to its best."""
@@ -67,7 +67,7 @@ def to_meter(trials: Sequence[Trial], seed: int, best: int, others: int) -> list
     """Whose joules are read: the fastest, and one random of each stratum of the times of the rest.
 
     Returns:
-        Up to ``best + others`` genomes, in turn so many of the fastest and of the rest as one playoff holds.
+        Up to ``best + others`` genomes, in turn so many of the fastest and of the rest as are metered at a time.
     """
     worked = sorted((trial for trial in trials if trial.status is Status.OK), key=lambda trial: trial.time_ns)
     rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def to_meter(trials: Sequence[Trial], seed: int, best: int, others: int) -> list
 
 
 def with_joules(trial: Trial, metered: Trial) -> Trial:
-    """A trial with the energy that a playoff read; its time stays that of the search, as all others' is.
+    """A trial with the energy that was read later; its time stays that of the search, as all others' is.
 
     Where the playoff read none, ``detail`` says why, if the device does.
     """
