@@ -27,6 +27,7 @@ class Encoding:
 
     Attributes:
         matrix: features of each one-hot column, shape (genes, columns).
+        centred: the same less each parameter's mean, shape (genes, columns): all distances stay, in fewer dimensions.
         groups: group of each column, shape (columns,), ascending from 0; a group has one length scale.
     """
 
@@ -39,11 +40,17 @@ class Encoding:
             span = octaves[one].max() + octaves[other].max()
             blocks.append(_lifted(space, {at: octaves[at][:, None] / span for at in (one, other)}))
         self.matrix: Floats = np.concatenate([np.zeros((len(space.gene_owners), 0)), *blocks], axis=1)
+        self.centred: Floats = self.matrix - _means(space, self.matrix)[space.gene_owners]
         self.groups: npt.NDArray[np.int64] = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
 
     def of(self, cells: npt.NDArray[np.int64]) -> Floats:
         """Features of cells, shape (n, columns)."""
         return np.asarray(self._space.one_hot(self._space.rows[cells]) @ self.matrix)
+
+
+def _means(space: SearchSpace, matrix: Floats) -> Floats:
+    """Mean over the genes of each parameter, shape (parameters, columns)."""
+    return np.asarray(np.add.reduceat(matrix, space.gene_offsets, axis=0) / np.array(space.cardinalities)[:, None])
 
 
 def _lifted(space: SearchSpace, parts: dict[int, Floats]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +29,20 @@ STEPS = 12
 LEARNED = 96
 """Most points that scales are learned from: the time of a step grows with the cube."""
 
-BLOCK = 512
-"""Columns of the kernel that are worked on at a time: what stays in a core's cache is twice as fast."""
+AREA = 1 << 18
+"""Elements of the kernel that are worked on at a time: more leave the cache, fewer make matrix products too small."""
 
-STRIPS = 6
-"""Strips of the whitening that are multiplied each with what it needs."""
+LINE = 16
+"""Singles in a line of the cache, where stretches begin."""
+
+BATCH = 16
+"""Observations that join at once when there are so many: one product takes half as long as as many passes."""
+
+STRIP = 48
+"""Rows of the whitening that are multiplied at a time with as much as they need, half of all on average."""
+
+LEAF = 24
+"""Half the rows of the largest triangle that is inverted as if it were none."""
 
 ROOT5 = math.sqrt(5.0)
 
@@ -85,16 +95,21 @@ class Scales:
     def slope(self, features: Floats, targets: Floats) -> Floats:
         """Gradient of the log posterior (Rasmussen & Williams 2006, eq. 5.9), the process' variance profiled out."""
         points = self.stretched(features)
-        squares = distances(points, points)
+        # Of one array with itself, the product knows that it is symmetric, which `distances` cannot use.
+        inner = points @ points.T
+        lengths = inner.diagonal()
+        squares = np.maximum(lengths[:, None] + lengths - 2 * inner, 0.0)
         root = ROOT5 * np.sqrt(squares)
         decay = np.exp(-root)
-        kernel = (1 + root + 5 / 3 * squares) * decay
-        inverse = np.linalg.inv(kernel + self.noise * np.eye(len(targets)))
+        near = (1 + root) * decay
+        kernel = near + 5 / 3 * squares * decay
+        kernel.flat[:: len(targets) + 1] += self.noise
+        inverse = np.linalg.inv(kernel)
         weights = inverse @ targets
         variance = max(float(targets @ weights) / len(targets), 1e-12)
-        pull = np.outer(weights, weights) / variance - inverse
+        pull = np.outer(weights / variance, weights) - inverse
         # dk/d(r²) of the Matérn 5/2 kernel is −5/6 (1 + √5 r) exp(−√5 r).
-        bend = pull * (-5 / 6 * (1 + root) * decay)
+        bend = -5 / 6 * pull * near
         # Σ_ij bend_ij (x_i − x_j)² of each column; the ½ of eq. 5.9 cancels with d(s²)/d(log s) = 2 s².
         columns = 2 * (bend.sum(axis=1) @ points**2 - (points * (bend @ points)).sum(axis=0))
         scales = np.bincount(self._groups, columns, minlength=len(self.values) - 1)
@@ -116,110 +131,149 @@ class Posterior:
     """Covariances of a table of points with those that were observed, whitened; it grows with each observation.
 
     Algorithm 2.1 of Rasmussen & Williams 2006, with the rows of L⁻¹K kept: one more observation costs one pass over
-    them. Their precision is single, which halves the time.
+    them. Their precision is single, which halves the time. Where the mean is all that is asked for, the rows of K do,
+    which halves it again.
 
     Args:
         points: shape (size, columns), in units of the length scales.
         trend: a linear feature with a normal slope of mean 0 and variance 1, shape (size,).
         noise: variance of an observation.
+        mean_only: whether the variance is left as it is before any observation.
 
     Attributes:
         variance: of the process at each point, given what was observed, shape (size,).
     """
 
-    def __init__(self, points: Singles, trend: Floats, noise: float) -> None:
-        self._points = points
+    def __init__(self, points: Singles, trend: Floats, noise: float, *, mean_only: bool = False) -> None:
         self._near = _augmented(points)
         self._trend: Singles = trend.astype(np.float32)
-        self._alone: Singles = np.asarray(1 + self._trend**2, dtype=np.float32)
         self._noise = noise
-        self._count = 0
-        self._white: Singles = np.zeros((0, len(points)), dtype=np.float32)
-        self._factor: Floats = np.zeros((0, 0))
-        self.variance: Singles = self._alone
+        self._mean_only = mean_only
+        self._count = self._settled = 0
+        self._rows: Singles = np.zeros((0, len(points)), dtype=np.float32)
+        self._whitening: Floats = np.zeros((0, 0))
+        self.variance: Singles = np.asarray(1 + self._trend**2, dtype=np.float32)
+        self._variance_settled = self.variance
 
-    def start(self, observed: Positions) -> None:
-        """Observe these, and nothing else, at once."""
-        count = self._count = len(observed)
-        points, trend = self._points[observed].astype(np.float64), self._trend[observed].astype(np.float64)
-        kernel = matern(distances(points, points)) + np.outer(trend, trend) + self._noise * np.eye(count)
-        self._factor = np.asarray(np.linalg.cholesky(kernel))
-        whitening = np.linalg.inv(self._factor).astype(np.float32)
-        self._white = np.empty((2 * count + 8, len(self._near)), dtype=np.float32)
-        self.variance = self._alone.copy()
-        far = _opposite(self._near[observed])
-        for block in blocks(len(self._near)):
-            shared = self._shared(observed, far, block)
-            white = self._white[:count, block]
-            # The whitening is triangular: a few strips leave out most of its zeros.
-            for rows in np.array_split(np.arange(count), STRIPS if count > STRIPS else 1):
-                end = int(rows[-1]) + 1 if len(rows) else 0
-                np.matmul(whitening[rows, :end], shared[:end], out=white[end - len(rows) : end])
-            self.variance[block] -= np.einsum("ij,ij->j", white, white)
+    def observe(self, observed: Positions, base: int) -> None:
+        """Observe points in this order; the first of them are those that were observed before.
 
-    def observe(self, at: int) -> None:
-        """Observe one more."""
-        count = self._count
-        explained = self._white[:count, at].copy()
-        left = float(self._alone[at]) + self._noise - float(explained.astype(np.float64) @ explained)
-        root = math.sqrt(max(left, self._noise))
-        shared = self._shared(np.array([at]), _opposite(self._near[at : at + 1]), slice(None))[0]
-        fresh = (shared - explained @ self._white[:count]) / np.float32(root)
-        if count == len(self._white):
-            self._white = np.concatenate([self._white, np.empty((count + 8, len(fresh)), dtype=np.float32)])
-        self._white[count] = fresh
-        factor = np.zeros((count + 1, count + 1))
-        factor[:count, :count] = self._factor
-        factor[count, :count], factor[count, count] = explained, root
-        self._factor = factor
-        self._count += 1
-        self.variance = self.variance - fresh * fresh
+        The first ``base`` join at once, then ``BATCH`` at a time, the rest one by one until they fill a batch: so the
+        figures are the same to the bit, however many came at a time.
+        """
+        settled = base + (len(observed) - base) // BATCH * BATCH
+        if settled > self._settled:
+            self._count, self.variance = self._settled, self._variance_settled
+        for end in (*range(base, settled + 1, BATCH), *range(settled + 1, len(observed) + 1)):
+            if end > self._count:
+                self._join(observed[: self._count], observed[self._count : end])
+                if end == settled:
+                    self._settled, self._variance_settled = settled, self.variance
 
     def mean(self, targets: Floats) -> Floats:
         """Of the process at each point, shape (size,), when the targets were seen where it was observed."""
-        white = np.linalg.solve(self._factor, targets).astype(np.float32)
-        return np.asarray(white @ self._white[: self._count], dtype=np.float64)
+        weights = self.weights(targets) if self._mean_only else self._whitening @ targets
+        return np.asarray(weights.astype(np.float32) @ self._rows[: self._count], dtype=np.float64)
 
     def weights(self, targets: Floats) -> Floats:
         """Weight of each observed point's covariance in the mean, shape (observed,)."""
-        return np.asarray(np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, targets)))
+        return np.asarray((self._whitening @ targets) @ self._whitening)
 
-    def _shared(self, observed: Positions, far: Singles, block: slice) -> Singles:
-        """Covariance of observed points, given also as ``_opposite`` ones, with a block of all."""
-        shared = _matern(far @ self._near[block].T)
+    def _join(self, known: Positions, fresh: Positions) -> None:
+        """Observe fresh points at once."""
+        count, end = len(known), len(known) + len(fresh)
+        before = self._whitening[:count, :count]
+        explained = before @ self._covariance(known, fresh)
+        left = self._covariance(fresh, fresh) + self._noise * np.eye(len(fresh)) - explained.T @ explained
+        whitening = np.zeros((end, end))
+        whitening[:count, :count] = before
+        whitening[count:, count:] = lower_inverse(np.linalg.cholesky(left))
+        whitening[count:, :count] = -whitening[count:, count:] @ explained.T @ before
+        self._whitening = whitening
+        self._count = end
+        self._reserve()
+        if self._mean_only:
+            for block, shared in self._shared(fresh):
+                self._rows[count:end, block] = shared
+        else:
+            self._whiten(fresh, explained.T.astype(np.float32), whitening[count:, count:].astype(np.float32))
+
+    def _whiten(self, fresh: Positions, explained: Singles, whitening: Singles) -> None:
+        """Whitened rows of the fresh points, and what variance these leave.
+
+        Args:
+            fresh: where they are, shape (n,).
+            explained: their covariance with the whitened points before, shape (n, before).
+            whitening: of what that leaves of their own, lower triangular, shape (n, n).
+        """
+        count, variance = explained.shape[1], self.variance.copy()
+        for block, shared in self._shared(fresh):
+            if count:
+                shared -= explained @ self._rows[:count, block]
+            white = self._rows[count : self._count, block]
+            for at in range(0, len(fresh), STRIP):
+                # The whitening is triangular: a strip needs nothing beyond its own end.
+                np.matmul(whitening[at : at + STRIP, : at + STRIP], shared[: at + STRIP], out=white[at : at + STRIP])
+            variance[block] -= np.einsum("ij,ij->j", white, white)
+        self.variance = variance
+
+    def _reserve(self) -> None:
+        """Have rows for all that are observed, and for as many again where these are too few."""
+        if self._count > len(self._rows):
+            rows = np.empty((2 * self._count + BATCH, len(self._near)), dtype=np.float32)
+            rows[: len(self._rows)] = self._rows
+            self._rows = rows
+
+    def _covariance(self, left: Positions, right: Positions) -> Floats:
+        """Covariance of points with points, in double precision, shape (left, right)."""
+        near, trend = self._near[:, :-2], self._trend
+        covariance = matern(distances(near[left].astype(np.float64), near[right].astype(np.float64)))
         if self._trend.any():
-            shared += np.outer(self._trend[observed], self._trend[block])
-        return shared
+            covariance += np.outer(trend[left].astype(np.float64), trend[right].astype(np.float64))
+        return covariance
 
-
-def blocks(size: int) -> list[slice]:
-    """Stretches of ``BLOCK`` of so many columns."""
-    return [slice(at, at + BLOCK) for at in range(0, size, BLOCK)]
+    def _shared(self, observed: Positions) -> Iterator[tuple[slice, Singles]]:
+        """Stretches of all points, and the covariance of the observed ones with each, valid until the next."""
+        far, size = _opposite(self._near[observed]), len(self._near)
+        length = min(AREA // len(observed) // LINE * LINE, size)
+        room = np.empty((2, len(observed), length), dtype=np.float32)
+        for block in (slice(at, min(at + length, size)) for at in range(0, size, length)):
+            shared, root = room[:, :, : block.stop - block.start]
+            np.matmul(far, self._near[block].T, out=shared)
+            _matern(shared, root)
+            if self._trend.any():
+                shared += np.outer(self._trend[observed], self._trend[block])
+            yield block, shared
 
 
 def _augmented(points: Singles) -> Singles:
     """Points with their squares and ones as columns, so that inner products with ``_opposite`` ones are distances."""
-    squares = (points**2).sum(axis=1)[:, None]
-    return np.concatenate([points, squares, np.ones_like(squares)], axis=1)
+    near = np.ones((len(points), points.shape[1] + 2), dtype=np.float32)
+    near[:, :-2], near[:, -2] = points, np.einsum("ij,ij->i", points, points)
+    return near
 
 
 def _opposite(near: Singles) -> Singles:
-    """Augmented points whose inner products with others are five times the squared distances."""
+    """Augmented points whose inner products with others are 5/3 times the squared distances."""
     points, squares, ones = near[:, :-2], near[:, -2:-1], near[:, -1:]
-    return np.asarray(np.float32(5) * np.concatenate([np.float32(-2) * points, ones, squares], axis=1))
+    return np.asarray(np.float32(5 / 3) * np.concatenate([np.float32(-2) * points, ones, squares], axis=1))
 
 
-def _matern(fives: Singles) -> Singles:
-    """Matérn 5/2 correlation at five times the squared distances, in their place."""
-    np.maximum(fives, 0, out=fives)
-    root = np.sqrt(fives)
-    fives *= np.float32(1 / 3)
-    fives += root
-    fives += 1
-    np.negative(root, out=root)
+def _matern(squares: Singles, root: Singles) -> None:
+    """Turn 5/3 times squared distances into Matérn 5/2 correlations, (1 + √3 s + s²) exp(−√3 s) of their roots s.
+
+    Args:
+        squares: become the correlations.
+        root: room to work in, of the same shape.
+    """
+    # Rounding leaves some a little below 0; as much above is as near, and a maximum takes five times as long.
+    np.abs(squares, out=squares)
+    np.sqrt(squares, out=root)
+    root *= np.float32(-math.sqrt(3))
+    squares -= root
+    squares += 1
     np.exp(root, out=root)
-    fives *= root
-    return fives
+    squares *= root
 
 
 def distances(left: Floats, right: Floats) -> Floats:
@@ -232,3 +286,15 @@ def matern(squares: Floats) -> Floats:
     """Matérn 5/2 correlation at squared distances."""
     root = ROOT5 * np.sqrt(squares)
     return np.asarray((1 + root + 5 / 3 * squares) * np.exp(-root))
+
+
+def lower_inverse(lower: Floats) -> Floats:
+    """Inverse of a lower triangular matrix, by halves, as LAPACK's general inverse would work on the zeros, too."""
+    half = len(lower) // 2
+    if half < LEAF:
+        return np.asarray(np.linalg.inv(lower))
+    inverse = np.zeros_like(lower)
+    inverse[:half, :half] = lower_inverse(lower[:half, :half])
+    inverse[half:, half:] = lower_inverse(lower[half:, half:])
+    inverse[half:, :half] = -inverse[half:, half:] @ lower[half:, :half] @ inverse[:half, :half]
+    return inverse

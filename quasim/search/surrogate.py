@@ -83,13 +83,17 @@ class Surrogate:
         self._worked: Mask = np.zeros(0, dtype=bool)
         self._targets: Floats = np.zeros(0)
         self._centre, self._spread = 0.0, 1.0
-        self._times = self._works = self._learned(self._told, self._targets)
+        self._times = self._works = self._unlearned
         self._learned_from = (b"", b"")
         self._table: Table | None = None
 
+    @cached_property
+    def _unlearned(self) -> _Learned:
+        return self._learned(np.zeros(0, dtype=np.int64), np.zeros(0))
+
     def _learned(self, cells: Cells, targets: Floats) -> _Learned:
         scales = Scales(self.encoding.of(cells), self.encoding.groups, targets)
-        return _Learned(scales.metric(self.encoding.matrix), scales.noise)
+        return _Learned(scales.metric(self.encoding.centred), scales.noise)
 
     def expect(self, prior: Prior | None) -> None:
         """Believe a prior, or none; cells of weight 0 count as average."""
@@ -123,15 +127,15 @@ class Surrogate:
         targets, _, _ = _standard(np.log(times_ns[worked]))
         self._times = self._learned(cells[worked], targets + self._scores[cells[worked]])
         # Where nothing failed, or all did, there is nothing to tell apart.
-        mixed = cells if 0 < worked.sum() < len(worked) else cells[:0]
-        self._works = self._learned(mixed, 1.0 - 2.0 * worked[: len(mixed)])
+        mixed = 0 < worked.sum() < len(worked)
+        self._works = self._learned(cells, 1.0 - 2.0 * worked) if mixed else self._unlearned
 
     def predict(self, cells: Cells) -> Prediction:
         """What is expected of cells."""
         return self._prediction(*self._table_with(cells), cells)
 
     def predict_once(self, cells: Cells) -> Prediction:
-        """The same up to rounding, for who asks but once: nothing is kept to grow, which takes a fifth less time."""
+        """The same up to rounding, for who asks but once: of these cells alone, and nothing is kept to grow."""
         return self._prediction(*self._table_alone(cells), cells)
 
     def _prediction(self, table: Table, at: Cells, cells: Cells) -> Prediction:
@@ -186,14 +190,17 @@ class Surrogate:
         """A table of what was told and these cells alone, and where the latter are."""
         count = len(self._told)
         held = np.concatenate([self._told, cells])
-        table = self._table_of(self._space.one_hot(self._space.rows[held]).astype(np.float32), held)
+        small = self._space.size <= TABLE
+        hot = self._hot[held] if small else self._space.one_hot(self._space.rows[held]).astype(np.float32)
+        table = self._table_of(hot, held)
         table.update(np.arange(count), self._worked, count)
         return table, np.arange(count, len(held))
 
     def _table_of(self, hot: Singles, cells: Cells) -> Table:
         """A table of cells, given their one-hot columns, without any trial."""
         times = self._times.posterior(hot, self._scores[cells])
-        return Table(times, lambda: self._works.posterior(hot, np.zeros(len(hot))), self._trust[cells])
+        level = np.zeros(len(hot))
+        return Table(times, lambda: self._works.posterior(hot, level, mean_only=True), self._trust[cells])
 
 
 class _Learned(NamedTuple):
@@ -202,9 +209,9 @@ class _Learned(NamedTuple):
     metric: Floats
     noise: float
 
-    def posterior(self, hot: Singles, trend: Floats) -> Posterior:
+    def posterior(self, hot: Singles, trend: Floats, *, mean_only: bool = False) -> Posterior:
         """Of points given by their one-hot columns, before anything was observed."""
-        return Posterior(hot @ self.metric.astype(np.float32), trend, self.noise)
+        return Posterior(hot @ self.metric.astype(np.float32), trend, self.noise, mean_only=mean_only)
 
 
 def _trusted(prior: Prior | None, size: int) -> Floats:

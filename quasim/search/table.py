@@ -28,29 +28,16 @@ class Table:
         self._make_works = works
         self._works: Posterior | None = None
         self._trust = trust
-        self._told = 0
-        self._weighed = 0
         self._surprise: Floats = np.zeros(0)
 
     def update(self, told: Cells, worked: Mask, base: int) -> None:
-        """Observe what was told since; of the first update, the first ``base`` at once."""
-        if not self._told:
-            self.times.start(told[:base][worked[:base]])
-            self._told = base
-        for at in told[self._told :][worked[self._told :]]:
-            self.times.observe(int(at))
-        self._told, self._surprise = len(told), worked - self._trust[told]
+        """Observe what was told since; the first ``base`` at once."""
+        self.times.observe(told[worked], int(worked[:base].sum()))
+        self._surprise = worked - self._trust[told]
         if not worked.all():
-            self._weigh(told, base)
-
-    def _weigh(self, told: Cells, base: int) -> None:
-        """Observe all that was told for its feasibility, from when the first failure is known."""
-        if self._works is None:
-            self._works, self._weighed = self._make_works(), base
-            self._works.start(told[:base])
-        for at in told[self._weighed :]:
-            self._works.observe(int(at))
-        self._weighed = len(told)
+            # Feasibility matters from when the first failure is known.
+            self._works = self._works or self._make_works()
+            self._works.observe(told, base)
 
     def feasible(self) -> Floats:
         """Probability of each point to work, shape (size,)."""

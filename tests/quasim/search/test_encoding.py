@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quasim.search.encoding import Encoding
+from quasim.search.gaussian import distances
 from quasim.space import Divides, Kind, Parameter, SearchSpace
 
 SPACE = SearchSpace(
@@ -33,6 +34,14 @@ def test_groups_are_position_alignment_identity_and_products() -> None:
 def test_features_are_linear_in_the_one_hot_columns() -> None:
     encoding, cells = Encoding(SPACE), np.arange(SPACE.size)
     assert encoding.of(cells) == pytest.approx(SPACE.one_hot(SPACE.rows) @ encoding.matrix)
+
+
+def test_centred_features_keep_all_distances_in_fewer_dimensions() -> None:
+    encoding, hot = Encoding(SPACE), SPACE.one_hot(SPACE.rows)
+    features, centred = hot @ encoding.matrix, hot @ encoding.centred
+    assert distances(centred, centred) == pytest.approx(distances(features, features), abs=1e-12)
+    assert np.linalg.matrix_rank(encoding.centred) == len(SPACE.gene_owners) - len(SPACE.parameters)
+    assert np.linalg.matrix_rank(encoding.matrix) > np.linalg.matrix_rank(encoding.centred)
 
 
 def test_two_values_of_a_category_are_one_apart() -> None:

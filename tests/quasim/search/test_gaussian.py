@@ -3,7 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quasim.search.gaussian import LEARNED, NOISE, NOISE_DEVIATION, SCALE, Posterior, Scales, distances, matern
+from quasim.search.gaussian import (
+    AREA,
+    BATCH,
+    LEAF,
+    LEARNED,
+    NOISE,
+    NOISE_DEVIATION,
+    SCALE,
+    STRIP,
+    Posterior,
+    Scales,
+    distances,
+    lower_inverse,
+    matern,
+)
 
 RNG = np.random.default_rng(5)
 FEATURES = RNG.random((40, 3))
@@ -69,13 +83,11 @@ def test_metric_keeps_all_distances_in_few_columns() -> None:
     assert distances(turned, turned) == pytest.approx(distances(stretched, stretched), abs=1e-9)
 
 
-@pytest.mark.parametrize("start", [0, 1, 7, 20])
-def test_posterior_is_the_textbook_one_however_it_grew(start: int) -> None:
+@pytest.mark.parametrize("base", [0, 1, 7, 20])
+def test_posterior_is_the_textbook_one_however_it_grew(base: int) -> None:
     points, trend, told = FEATURES * 3, FEATURES[:, 0], RNG.permutation(40)[:20]
     posterior = Posterior(points.astype(np.float32), trend, 0.01)
-    posterior.start(told[:start])
-    for at in told[start:]:
-        posterior.observe(int(at))
+    posterior.observe(told, base)
     mean, variance = exact(points, trend, 0.01, told, TARGETS[told])
     assert posterior.mean(TARGETS[told]) == pytest.approx(mean, abs=2e-3)
     assert posterior.variance == pytest.approx(variance, abs=1e-3)
@@ -83,8 +95,50 @@ def test_posterior_is_the_textbook_one_however_it_grew(start: int) -> None:
     assert kernel @ posterior.weights(TARGETS[told]) == pytest.approx(mean, abs=2e-3)
 
 
+@pytest.mark.parametrize("size", [40, 20_000])
+def test_figures_are_the_same_to_the_bit_however_many_came_at_a_time(size: int) -> None:
+    points, base = RNG.random((size, 3)), 3
+    told, targets = RNG.permutation(size)[: base + 2 * BATCH + 5], RNG.random(base + 2 * BATCH + 5)
+    found = []
+    for ends in ([len(told)], range(base, len(told) + 1), [base, base + 2, base + BATCH + 1, len(told)]):
+        posterior = Posterior(points.astype(np.float32), points[:, 0], 0.01)
+        for end in ends:
+            posterior.observe(told[:end], base)
+        found.append((posterior.mean(targets).tobytes(), posterior.variance.tobytes()))
+    assert found[0] == found[1] == found[2]
+
+
+def test_table_of_several_blocks_and_strips_is_the_textbook_posterior() -> None:
+    points, told = RNG.random((6000, 3)), np.arange(2 * STRIP + 5)
+    assert len(points) > 2 * AREA // len(told)
+    trend, targets = np.zeros(6000), np.sin(9 * points[told, 0])
+    posterior = Posterior(points.astype(np.float32), trend, 0.01)
+    posterior.observe(told, len(told))
+    some = np.append(told, np.arange(0, 6000, 50))
+    mean, variance = exact(points[some], trend[some], 0.01, told, targets)
+    assert posterior.mean(targets)[some] == pytest.approx(mean, abs=2e-3)
+    assert posterior.variance[some] == pytest.approx(variance, abs=1e-3)
+
+
+def test_mean_alone_is_that_of_a_posterior_with_variances() -> None:
+    points, told, targets = RNG.random((200, 3)).astype(np.float32), np.arange(60), RNG.random(60)
+    both, mean = (Posterior(points, points[:, 0].astype(float), 0.01, mean_only=only) for only in (False, True))
+    for end in (50, 55, 60):
+        both.observe(told[:end], 40)
+        mean.observe(told[:end], 40)
+        assert mean.mean(targets[:end]) == pytest.approx(both.mean(targets[:end]), abs=1e-3)
+
+
 def test_nothing_observed_leaves_the_prior() -> None:
     posterior = Posterior(FEATURES.astype(np.float32), np.zeros(40), 0.01)
-    posterior.start(np.zeros(0, dtype=np.int64))
+    posterior.observe(np.zeros(0, dtype=np.int64), 0)
     assert posterior.mean(np.zeros(0)).tolist() == [0.0] * 40
     assert posterior.variance.tolist() == [1.0] * 40
+
+
+@pytest.mark.parametrize("count", [1, 2 * LEAF - 1, 2 * LEAF, 5 * LEAF + 3])
+def test_inverse_of_a_triangle_is_one_and_a_triangle(count: int) -> None:
+    lower = np.tril(RNG.random((count, count))) / count + np.eye(count)
+    inverse = lower_inverse(lower)
+    assert inverse @ lower == pytest.approx(np.eye(count), abs=1e-12)
+    assert not np.triu(inverse, 1).any()
