@@ -3,7 +3,7 @@
 An evaluation is one asked configuration, a failed one too; a goal that is not reached within 220 counts as 220. Rows
 give medians of evaluations and means of f@n (optimum by best found after n, 0 while nothing worked) over the seeds;
 geometric means of those follow, for each kernel and over all spaces. Warm starts a GPU from what the other GPUs of its
-kernel found and shared. The last rows say what refits cost, with no failed trials and with some.
+kernel found and shared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Bar, Row, main, say
-from benchmarks.search_refit import refit_bar, refit_rows
 from benchmarks.search_spaces import CAP, COUNTS, GOALS, Recorded, Run, geometric_mean, recordings, search
 from quasim.errors import ConfigError
 from quasim.search import strategies, strategy
@@ -53,20 +52,13 @@ def cold(path: Path, name: str, seeds: int) -> list[Run]:
 
 
 def over_spaces(one: Callable[[Path], list[Run]], paths: Sequence[Path], jobs: int) -> dict[str, list[Run]]:
-    """Runs of every space, in up to ``jobs`` processes."""
-    with _processes(jobs) as pool:
-        return dict(_said(paths, pool.map(one, paths)))
-
-
-def _refits() -> list[Row]:
-    return list(refit_rows())
-
-
-def _processes(jobs: int) -> ProcessPoolExecutor:
-    """New processes of one BLAS thread each: more would take turns on the same cores."""
+    """Runs of every space, in up to ``jobs`` processes of one BLAS thread each: more take turns on the same cores."""
+    if jobs == 1:
+        return dict(_said(paths, map(one, paths)))
     for name in BLAS_THREADS:
         os.environ.setdefault(name, "1")
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        return dict(_said(paths, pool.map(one, paths)))
 
 
 def _said(paths: Sequence[Path], found: Iterable[list[Run]]) -> Iterator[tuple[str, list[Run]]]:
@@ -176,9 +168,7 @@ def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
         made = [*own, *summaries(own)]
         rows += [{**one, "sums": _sums(str(one["space"]), of_spaces)} for one in made] if mode == "warm" else made
     overall = next(r for r in rows if r["space"] == "all spaces (mean)")
-    with _processes(1) as pool:
-        refits = pool.submit(_refits).result()
-    return rows + refits, [*bars(given.mode, overall), refit_bar(refits[0])]
+    return rows, bars(given.mode, overall)
 
 
 def _sums(name: str, of_spaces: Runs) -> str | None:

@@ -1,13 +1,17 @@
-"""What a refit of the surrogate costs: trials are told, then all cells of a space forecast, on one core."""
+"""What a refit of the surrogate costs: trials are told, then all cells of a space forecast, on one core.
+
+Run it with one BLAS thread (``OPENBLAS_NUM_THREADS=1``): CPU time of all threads is counted.
+"""
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.harness import Bar, Row
+from benchmarks.harness import Bar, Row, main
 from quasim.search.surrogate import Surrogate
 from quasim.space import Floats, Parameter, SearchSpace
 
@@ -112,6 +116,21 @@ def _cpu_ms(before: Callable[[], None], refit: Callable[[], None], count: int) -
     return np.array(found[1:])
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    """How many."""
+    parser.add_argument("--refits", type=int, default=REFITS, help="of each kind")
+
+
+def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
+    """All kinds of refit; the bar is on the first."""
+    rows = list(refit_rows(given.refits))
+    return rows, [refit_bar(rows[0])]
+
+
 def refit_bar(row: Row) -> Bar:
     """The bar on the median of a row of ``refit_rows``."""
     return Bar.at_most(f"refit of {row['refit']}: median CPU ms", float(row["median CPU ms"] or 0), REFIT_MS)
+
+
+if __name__ == "__main__":
+    main("search_refit", __doc__ or "", measure, options)

@@ -82,19 +82,18 @@ def test_several_processes_find_the_same(recorded_space: Path, slower_space: Pat
     ]
     one, several = (json.loads(document)["rows"] for document in documents)
     assert [_timeless(row) for row in one] == [_timeless(row) for row in several]
-    assert len([row for row in one if "space" in row]) == 5
+    assert len(one) == 5
 
 
 def _timeless(row: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in row.items() if not name.endswith(" ms")}
+    return {name: value for name, value in row.items() if not name.endswith("ask ms")}
 
 
-def test_measure_has_a_row_a_space_the_means_and_what_refits_cost(recorded_space: Path) -> None:
+def test_measure_has_a_row_a_space_and_the_means(recorded_space: Path) -> None:
     given = Namespace(spaces=[recorded_space], mode="cold", seeds=1, strategy="random", peer=None, jobs=1)
-    rows, held = measure(given)
-    assert [row.get("space") for row in rows][2:4] == ["all spaces (mean)", None]
-    assert all("refit" in row for row in rows[3:])
-    assert held[-1].value == rows[3]["median CPU ms"]
+    rows, _ = measure(given)
+    assert len(rows) == 3
+    assert rows[-1]["space"] == "all spaces (mean)"
 
 
 def test_recordings_are_files_and_those_of_folders(tmp_path: Path) -> None:
