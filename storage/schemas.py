@@ -61,6 +61,10 @@ class BatchKey:
         if not 0 <= self.incarnation <= MAX_COUNT or not 0 <= self.sequence <= MAX_COUNT:
             raise DataError(f"batch number {self.incarnation}.{self.sequence} is out of range", "count from 0")
 
+    def __str__(self) -> str:
+        """As logs name it, short enough to be searched for: ``1f2e3d4c-0-17``."""
+        return f"{self.node:.8}-{self.incarnation}-{self.sequence}"
+
 
 ENUMERATIONS: dict[str, type[Enum]] = {
     "status": Status,

@@ -205,9 +205,11 @@ class SegmentStore:
         for answer in answers:
             if isinstance(answer, Refusal):
                 self._refusals += 1
-                LOG.warning("telemetry batch refused (%s): %s", answer.reason.value, answer.detail)
+                ids = {"batch": "" if answer.key is None else str(answer.key)}
+                LOG.warning("telemetry batch refused (%s): %s", answer.reason.value, answer.detail, extra=ids)
             else:
                 self._duplicates += answer.duplicate
+                LOG.info("%d rows are durable", answer.rows, extra={"batch": str(answer.key)})
 
     def _include(self, segment: Segment) -> None:
         self._segments[segment.span] = segment
