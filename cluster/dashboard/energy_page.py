@@ -1,0 +1,104 @@
+"""The page of energy: joules spent by kernel, what winners save, and what regulation saw and wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.node_events import CycleRecord
+from cluster.campaign import CampaignEnergy, campaign_energy, payback
+from cluster.dashboard.names import Names
+from cluster.dashboard.run_reader import RunReader
+from cluster.dashboard.telemetry import KernelJoules, Telemetry
+from cluster.dashboard.views import EnergyView, KernelEnergy, Moved, NodePower, Saving
+from cluster.report_energy import together
+from cluster.run_log import MoveLog
+from quasim.energy.objective import best_of
+from quasim.trial import EnergySource
+
+ABOUT = ("regulator", "task-moved")
+"""Kinds of events that this page repeats."""
+
+NEWEST = 100
+
+
+def energy_view(run: RunReader, names: Names, telemetry: Telemetry, until: int | None = None) -> EnergyView:
+    """Joules up to cycle ``until``; what winners save is known when the run has ended, and stays out of replays."""
+    records = run.records(until)
+    campaign = campaign_energy(records) if records else CampaignEnergy((), None, None, "no cycle is done yet")
+    events = [event for event in run.events(until) if event.kind in ABOUT]
+    return EnergyView(
+        joules=campaign.joules,
+        above_idle_j=campaign.above_idle_j,
+        source=campaign.source.value,
+        why=campaign.detail,
+        nodes=campaign.nodes,
+        kernels=_kernels(records, campaign, telemetry.joules),
+        savings=_savings(run, names) if until is None else (),
+        regulation=tuple(_power(node, own) for node, own in run.by_node(until).items()),
+        moves=tuple(_moved(done.cycle, log) for done in run.cycles(until) for log in done.moves),
+        events=tuple(names.event(event) for event in reversed(events[-NEWEST:])),
+        until=until,
+        notes=telemetry.notes,
+    )
+
+
+def _kernels(
+    records: Sequence[CycleRecord], campaign: CampaignEnergy, stored: Sequence[KernelJoules]
+) -> tuple[KernelEnergy, ...]:
+    tuned = {part.problem.kernel for record in records for part in record.problems}
+    launches = {found.kernel: found for found in stored}
+    return tuple(_kernel(kernel, records, campaign, launches.get(kernel)) for kernel in sorted(tuned | launches.keys()))
+
+
+def _kernel(
+    kernel: str, records: Sequence[CycleRecord], campaign: CampaignEnergy, launches: KernelJoules | None
+) -> KernelEnergy:
+    # Where several nodes share one counter, its joules must not be added.
+    parts = [joules for r in records for problem, joules in r.spent.by_problem if problem.kernel == kernel]
+    return KernelEnergy(
+        kernel=kernel,
+        spent_j=None if campaign.joules is None else sum(parts),
+        metered=launches.metered if launches else None,
+        trials=launches.trials if launches else None,
+        least_j=launches.least_j if launches else None,
+        mean_j=launches.mean_j if launches else None,
+        source=campaign.source.value,
+        launch_source=launches.source if launches else EnergySource.UNMETERED.value,
+        why=campaign.detail,
+    )
+
+
+def _savings(run: RunReader, names: Names) -> tuple[Saving, ...]:
+    end, records = run.end, run.records()
+    if end is None:
+        return ()
+    found = []
+    for problem, final in zip(end.problems, end.finals, strict=True):
+        back = payback(records, problem, best_of(final.trials, run.config.objective(problem)), final.default)
+        figures = back.spent_j, back.default_j, back.winner_j, back.runs
+        found.append(Saving(names.problem(problem), *figures, back.spent_source.value, back.detail))
+    return tuple(found)
+
+
+def _power(node: str, own: Sequence[CycleRecord]) -> NodePower:
+    parts = [record.regulated for record in own]
+    whole = together(parts)
+    return NodePower(
+        node=node,
+        device=whole.device,
+        mode=whole.mode,
+        source=whole.source.value,
+        cycle=tuple(record.cycle for record in own),
+        mean_power_w=tuple(part.mean_power_w for part in parts),
+        top_temperature_c=tuple(part.top_temperature_c for part in parts),
+        cap_w=tuple(part.last_cap_w for part in parts),
+        throttled=tuple(part.throttled for part in parts),
+        writes=whole.writes,
+        reasons=whole.reasons,
+        why="" if whole.samples else whole.detail or "no sample was taken",
+    )
+
+
+def _moved(cycle: int, log: MoveLog) -> Moved:
+    move = log.move
+    return Moved(cycle, move.task, move.source, move.target, move.gain_s, log.made, log.why)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cluster.dashboard.hub import Viewer
+from cluster.dashboard.names import Names
+from cluster.dashboard.runs import MOST_OPEN, Runs
+from quasim.errors import UnknownNameError
+from tests.cluster.dashboard.small_run import NOW, SmallRun
+
+STARTED = [f"2026010{day}T000000Z-seed1" for day in range(1, MOST_OPEN + 3)]
+
+
+@pytest.fixture
+def folder(small_run: SmallRun, tmp_path: Path) -> Path:
+    for name in STARTED:
+        shutil.copytree(small_run.folder.path, tmp_path / name, ignore=shutil.ignore_patterns("nodes", "telemetry"))
+    (tmp_path / "no-run").mkdir()
+    return tmp_path
+
+
+def runs(folder: Path) -> Runs:
+    return Runs(folder, Names(), many=True, clock=lambda: NOW)
+
+
+def test_runs_of_a_folder_are_listed_newest_first_and_a_new_one_appears(folder: Path) -> None:
+    shown = runs(folder)
+    assert shown.names() == tuple(reversed(STARTED))
+    shutil.copytree(folder / STARTED[0], folder / "20270101T000000Z-seed1")
+    assert shown.names()[0] == "20270101T000000Z-seed1"
+
+
+def test_one_run_is_itself_alone(folder: Path) -> None:
+    assert Runs(folder / STARTED[0], Names()).names() == (STARTED[0],)
+
+
+@pytest.mark.parametrize("name", ["no-run", "..", ".", f"../{STARTED[0]}", "/etc", f"{STARTED[0]}/nodes"])
+def test_nothing_else_is_opened(folder: Path, name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        asyncio.run(runs(folder).get(name))
+
+
+def test_each_run_has_one_reader_and_those_that_nobody_looks_at_are_closed(folder: Path) -> None:
+    async def look() -> None:
+        shown = runs(folder)
+        first = await shown.get(STARTED[0])
+        first.join(Viewer())
+        readers = await asyncio.gather(*(shown.get(name) for name in STARTED * 2))
+        assert len({id(reader) for reader in readers[: len(STARTED)]}) == len(STARTED)
+        assert await shown.get(STARTED[0]) is first
+        assert await shown.get("") is await shown.get(STARTED[-1])
+        assert len(shown) == MOST_OPEN
+        await shown.close()
+        assert len(shown) == 0
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(look())
+
+
+def test_a_folder_without_runs_has_none_yet(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError):
+        asyncio.run(runs(tmp_path).get(""))
