@@ -1,4 +1,4 @@
-"""`quasim node`: what one machine does on its own."""
+"""`quasim node`: what one machine does on its own, or as a node of a cluster."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from actors.background import Evolve, Progress, Rest
 from actors.background_node import BackgroundNode, BackgroundSnapshot, Clocks, Turn
 from actors.in_use import in_use
 from cluster.background_config import BackgroundConfig, load_background
+from cluster.cli import node_run
 from cluster.cli.output import console, log, print_json
 from quasim.tuned import TunedCache, tuned_folder
 
-app = typer.Typer(help="One machine on its own.", no_args_is_help=True)
+app = typer.Typer(help="One machine: on its own, or as a node of a cluster.", no_args_is_help=True)
+app.command("run")(node_run.run)
 
 
 class BackgroundReport(msgspec.Struct, frozen=True):
