@@ -16,7 +16,11 @@ from pathlib import Path
 
 import msgspec
 
+from actors.board import Board
+from actors.live import FleetLive, Health, NodePulse
+from actors.live_file import EventLog, LiveFile
 from actors.round_step import Outcome, RoundStep
+from actors.table_commits import TableCommits
 from aggregation.agreement import Agreement
 from aggregation.canary import choose_canaries
 from aggregation.catalogue import Catalogue
@@ -54,6 +58,17 @@ ASSUMED_MOVE_S = 5.0
 """Seconds of work that a task loses by moving, until the first one did: state, two commits, inputs made anew."""
 
 
+class Watched(msgspec.Struct, frozen=True):
+    """Where the aggregator shows what is so now.
+
+    Attributes:
+        fleet: file of the fleet's state; events: file that they are appended to.
+    """
+
+    fleet: Path
+    events: Path
+
+
 class AggregatorSpec(msgspec.Struct, frozen=True):
     """What the aggregator is told once.
 
@@ -63,6 +78,8 @@ class AggregatorSpec(msgspec.Struct, frozen=True):
         floor: fewest nodes that a policy may come from.
         root: raw public key that rosters are verified with; empty where rounds are plain.
         canaries: nodes of each cohort that try a policy before it is released; 0: none does.
+        watched: None: nobody looks on.
+        table: the Delta table that follows the telemetry; None: none does.
     """
 
     folder: Path
@@ -75,6 +92,8 @@ class AggregatorSpec(msgspec.Struct, frozen=True):
     agreement: Agreement
     root: bytes = b""
     canaries: int = 0
+    watched: Watched | None = None
+    table: Path | None = None
 
 
 class AggregatorSnapshot(msgspec.Struct, frozen=True):
@@ -90,6 +109,8 @@ class Aggregator:
     Args:
         entropy: gives so many unpredictable bytes, for the keys of its rounds.
         clock: seconds of CPU of the calling thread.
+        now: unix seconds.
+        told: hears twice a second how the fleet stands, where somebody looks on; from a thread of its own.
     """
 
     def __init__(
@@ -97,8 +118,14 @@ class Aggregator:
         spec: AggregatorSpec,
         entropy: Callable[[int], bytes] = os.urandom,
         clock: Callable[[], float] = time.thread_time,
+        now: Callable[[], float] = time.time,
+        told: Callable[[FleetLive], None] = lambda fleet: None,
     ) -> None:
-        self._spec, self._entropy, self._clock = spec, entropy, clock
+        self._spec, self._entropy, self._clock, self._now, self._told = spec, entropy, clock, now, told
+        self._board = Board()
+        self._live: LiveFile | None = None
+        self._events: EventLog | None = None
+        self._table: TableCommits | None = None
         self._move_cost = MoveCost(ASSUMED_MOVE_S)
         self._store = SegmentStore(spec.telemetry, wait_s=HANDOVER_S)
         try:
@@ -119,7 +146,14 @@ class Aggregator:
         self._committer: asyncio.Task[None] | None = None
         self._storing = asyncio.Lock()
         self._reopened = RoundStep()
+        self._rows = self._store.snapshot().rows
         self._recover()
+        self._show()
+        if spec.table is not None:
+            self._table = TableCommits(spec.telemetry, spec.table)
+        if spec.watched is not None:
+            self._events = EventLog(spec.watched.events, self._now)
+            self._live = LiveFile(self._board, spec.watched.fleet, self._now, self._told)
 
     def _recover(self) -> None:
         if self._roster_file.exists():
@@ -188,7 +222,32 @@ class Aggregator:
         replies = self._store.append(batches)
         if self._store.snapshot().segments >= COMPACT_AT:
             self._store.compact()
+        self._rows = self._store.snapshot().rows
+        self._show()
+        if self._table is not None:
+            self._table.stored()
+        for reply in replies:
+            if isinstance(reply, Refusal) and self._events is not None:
+                self._events.note("batch-refused", f"{reply.reason.value}: {reply.detail}")
         return replies
+
+    def _show(self) -> None:
+        # Counted by whoever appends: the store itself is asked by one thread at a time.
+        self._board.progress(self._core.snapshot(), self._rows)
+
+    async def pulse(self, pulse: NodePulse) -> None:
+        """What a node says of itself; the last word of each is shown."""
+        self._board.heard(pulse, self._now())
+
+    async def mark(self, node: str, health: Health, order: int) -> None:
+        """What the driver knows of a node, see ``Board.mark``."""
+        self._board.mark(node, health, order)
+
+    async def live(self) -> FleetLive:
+        """The fleet now; whoever looks at the file sees no less."""
+        if self._live is not None:
+            await asyncio.to_thread(self._live.write)
+        return self._board.live(self._now())
 
     async def open_round(self, cycle: int, nodes: Sequence[str], roster: bytes | None = None) -> RoundStep:
         """Begin the round of a cycle; a cycle whose policy is already stored answers with it.
@@ -258,6 +317,10 @@ class Aggregator:
         """Raw Ed25519 key that nodes pin."""
         return self._signer.public_key
 
+    async def tabulate(self) -> bool:
+        """Commit what is stored to the table now; whether all of it is there."""
+        return self._table is None or await asyncio.to_thread(self._table.settle)
+
     async def snapshot(self) -> AggregatorSnapshot:
         """Where things stand."""
         async with self._storing:
@@ -265,6 +328,9 @@ class Aggregator:
 
     def close(self) -> None:
         """Give the folders back."""
+        for shown in (self._table, self._live, self._events):
+            if shown is not None:
+                shown.close()
         self._store.close()
 
     def _envelope(self) -> bytes | None:
@@ -293,6 +359,7 @@ class Aggregator:
         if instructions:  # an event that returned nothing changed nothing that survives
             write_atomic(self._state, self._core.state())
         self._execute(instructions, outcome)
+        self._show()
 
     def _execute(self, instructions: Sequence[FleetInstruction], outcome: Outcome) -> None:
         for instruction in instructions:
@@ -302,6 +369,6 @@ class Aggregator:
             elif isinstance(instruction, BroadcastPolicy):
                 outcome.policy = self._envelope()
             elif isinstance(instruction, Log):
-                LOG.info(instruction.text)
+                LOG.info(instruction.text, extra={"round": self._core.snapshot().round})
             else:
                 outcome.note(instruction)

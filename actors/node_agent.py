@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -24,6 +25,7 @@ from actors.node_rounds import Accord, Answer, Entropy, NodeRounds
 from actors.node_spec import NodeSnapshot, NodeSpec, fingerprint
 from actors.node_tasks import NodeTasks, Released, Residence, Shares
 from actors.outbox import Link, Outbox, Position
+from actors.pulse import Vitals
 from actors.regulation import NoRegulation, Regulation
 from actors.tasks import Tasks
 from aggregation.canary_node import report
@@ -67,6 +69,7 @@ class NodeAgent:
         meter: of the target's device; None: unmetered.
         regulation: of the same device; None: nobody regulates.
         entropy: gives so many unpredictable bytes, for the keys of its rounds.
+        clock: unix seconds.
     """
 
     def __init__(
@@ -77,10 +80,12 @@ class NodeAgent:
         meter: NodeMeter | None = None,
         regulation: Regulation | None = None,
         entropy: Entropy = os.urandom,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._spec = spec
         self._target = target
         self._link = link
+        self._clock = clock
         self._meter = meter or NodeMeter(NoMeter(target.name, f"the {target.name} target has no meter"))
         self._regulation = regulation or NoRegulation("nobody regulates")
         self._folder = make_folder(spec.folder)
@@ -99,6 +104,8 @@ class NodeAgent:
             ids = IdDictionary(spec.dictionary, key)
             self._rounds = NodeRounds(spec.name, spec.federation, spec.folder, spec.rounds, entropy)
             self._outbox = Outbox(spec.folder / "spool", spec.name, target.device.family, ids, position)
+            self._rows = self._outbox.count()
+            self._last_batch_at: float | None = None
         except BaseException:
             self._owned.close()
             raise
@@ -279,7 +286,25 @@ class NodeAgent:
 
     def flush(self) -> int:
         """Send telemetry that waits; how many batches are left because the aggregator could not be reached."""
-        return self._outbox.flush(self._link)
+        left = self._outbox.flush(self._link)
+        before, self._rows = self._rows, self._outbox.count()
+        if self._rows.acknowledged > before.acknowledged:
+            self._last_batch_at = self._clock()
+        return left
+
+    def vitals(self) -> Vitals:
+        """How it is, from any thread: nothing here waits for the work or touches the device."""
+        cycle, problem = self._loop.working_on
+        rows = self._rows
+        return Vitals(
+            device=self._target.device.name,
+            cycle=cycle,
+            problem="" if problem is None else str(problem),
+            gauges=self._regulation.gauges(),
+            rows_sent=rows.sent,
+            rows_acknowledged=rows.acknowledged,
+            last_batch_at=self._last_batch_at,
+        )
 
     def snapshot(self) -> NodeSnapshot:
         """Where the node stands."""
@@ -303,6 +328,7 @@ class NodeAgent:
     def _commit(self, record: CycleRecord) -> None:
         """The batch, then the state that makes it count."""
         self._outbox.prepare(self._evaluations(record))
+        self._rows = self._outbox.count()
         self._record = record
         self._rounds.forget()
         self._save()

@@ -268,6 +268,14 @@ class NodeLoop:
         self._readings.append({})
 
     @property
+    def working_on(self) -> tuple[int, Problem | None]:
+        """The cycle that runs and its problem; the last finished one and None where none does."""
+        running, at, plans = self._running, self._at, self.plans
+        if running is None:
+            return self.cycle, None
+        return running, plans[at].problem if at < len(plans) else None
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """Names of what the node works on."""
         return tuple(plan.task for plan in self.plans)

@@ -40,6 +40,13 @@ class Position(msgspec.Struct, frozen=True):
     sent: int = 0
 
 
+class RowCount(msgspec.Struct, frozen=True):
+    """Rows that a node has committed to be sent, and those of them that the aggregator has made durable."""
+
+    sent: int
+    acknowledged: int
+
+
 class Outbox:
     """Batches carry (node, incarnation, sequence); a restart starts a new incarnation.
 
@@ -78,6 +85,11 @@ class Outbox:
         """Committed rows that the aggregator will never store, counted from what was set aside."""
         return sum(int(path.stem.rpartition("-")[2]) for path in self._refused.glob("*.arrows"))
 
+    def count(self) -> RowCount:
+        """How far its rows have come."""
+        sent = self.position.sent
+        return RowCount(sent, sent - self.waiting_rows - self.refused_rows)
+
     def flush(self, link: Link) -> int:
         """Send what is pending, oldest first, until the aggregator cannot be reached; how many batches are left.
 
@@ -89,11 +101,15 @@ class Outbox:
                 break
             if isinstance(answer, Refusal):
                 self._set_aside(place, data, answer)
+            else:
+                LOG.info("%d rows are acknowledged", answer.rows, extra={"batch": str(answer.key)})
             self._spool.acknowledge(place)
         return self._spool.snapshot().batches
 
     def _set_aside(self, place: Place, data: bytes, refusal: Refusal) -> None:
         rows = self._spool.rows(place)
-        LOG.error("a batch of %d rows was refused and set aside (%s): %s", rows, refusal.reason.value, refusal.detail)
+        why = f"{refusal.reason.value}: {refusal.detail}"
+        batch = str(BatchKey(self._node, place.incarnation, place.sequence))
+        LOG.error("a batch of %d rows was refused and set aside (%s)", rows, why, extra={"batch": batch})
         name = f"{place.incarnation}-{place.sequence}-{rows}.arrows"
         write_atomic(make_folder(self._refused) / name, data)

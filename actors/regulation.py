@@ -20,7 +20,7 @@ from quasim.energy.enforcer import Enforcer
 from quasim.energy.hands import NvmlHands, SimulatedHands
 from quasim.energy.heat import Heat
 from quasim.energy.lease import CapLease, Charge
-from quasim.energy.loop import ControlLoop, Regulated
+from quasim.energy.loop import ControlLoop, Gauges, Regulated
 from quasim.energy.nvml_caps import nvml_caps
 from quasim.energy.plant import SimulatedGpu
 from quasim.energy.plant_meter import SimulatedMeter
@@ -57,6 +57,9 @@ class Regulation(Protocol):
     def heat(self) -> Heat | None:
         """How hot the device is and will be; None where that is not known."""
 
+    def gauges(self) -> Gauges:
+        """What was last read, for whoever looks on from another thread."""
+
     def close(self) -> None:
         """Put back what was set."""
 
@@ -77,6 +80,10 @@ class NoRegulation:
     def heat(self) -> Heat | None:
         """Not known."""
         return None
+
+    def gauges(self) -> Gauges:
+        """Nothing but the reason."""
+        return Gauges(why=self._why)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -129,6 +136,11 @@ class BesideWork:
         with self._turn:
             return self._loop.heat(self._clock())
 
+    def gauges(self) -> Gauges:
+        """As of the last turn."""
+        fault = self._fault
+        return Gauges(why=fault) if fault else self._loop.gauges()
+
     def close(self) -> None:
         """End the thread, put back."""
         self._stop.set()
@@ -179,6 +191,10 @@ class OfSimulation:
     def heat(self) -> Heat | None:
         """As of the last turn, in simulated time."""
         return self._loop.heat(self._now())
+
+    def gauges(self) -> Gauges:
+        """As of the last turn."""
+        return self._loop.gauges()
 
     def close(self) -> None:
         """Put back what was set."""

@@ -1,26 +1,31 @@
-"""The thin Ray edge: the typed classes as actors, and the link between them. The only file here that imports Ray."""
+"""The thin Ray edge: the typed classes as actors, and where they are placed."""
 
 from __future__ import annotations
 
-import logging
+import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.aggregator import Aggregator, AggregatorSnapshot, AggregatorSpec
 from actors.compile_tasks import RayCompiler
+from actors.links import RayLink, RayPulse
+from actors.live import FleetLive, Health, NodePulse, State
+from actors.log_lines import log_json
+from actors.metrics import of_cycle, of_fleet, of_pulse
 from actors.node_agent import NodeAgent
 from actors.node_events import CycleRecord
 from actors.node_rounds import Accord, Answer
 from actors.node_spec import NodeSnapshot, NodeSpec
 from actors.node_tasks import Released
+from actors.pulse import Heart, pulse_of
+from actors.ray_metrics import record
 from actors.regulation import open_regulation
 from actors.round_step import RoundStep
 from actors.tasks import Tasks
@@ -35,11 +40,6 @@ from storage.segments import Ack, Refusal
 
 T = TypeVar("T")
 
-LOG = logging.getLogger(__name__)
-
-SUBMIT_TIMEOUT_S = 30.0
-SUBMIT_ATTEMPTS = 5
-
 AGENT_CPUS = 0
 """Actors reserve no CPU of Ray's: timed runs are kept apart by the device lease, and an actor that found no share left
 would wait for ever without a word."""
@@ -47,38 +47,17 @@ would wait for ever without a word."""
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an agent runs, and the share of a GPU that Ray reserves for it there; 0: none."""
+    """Where an agent runs.
+
+    Attributes:
+        machine: Ray's id of it, new with each start.
+        gpus: share of a GPU that Ray reserves for it there; 0: none.
+        name: of the machine, for people; it outlives restarts.
+    """
 
     machine: str
     gpus: float
-
-
-class RayLink:
-    """Reaches the aggregator by its name, through its restarts."""
-
-    def __init__(self, aggregator: str) -> None:
-        self._name = aggregator
-        self._actor: ActorHandle[RayAggregator] | None = None
-
-    def submit(self, batch: bytes) -> Ack | Refusal | None:
-        """See ``Link.submit``. An aggregator that restarts is waited for; sending twice does no harm."""
-        for attempt in range(SUBMIT_ATTEMPTS):
-            try:
-                return self._submit(batch)
-            except ActorDiedError:
-                self._actor = None
-            except (ActorUnavailableError, GetTimeoutError, ValueError, RayTaskError) as error:
-                LOG.warning("the aggregator did not answer (attempt %d): %s", attempt + 1, error)
-            time.sleep(0.1 * 2**attempt)
-        return None
-
-    def _submit(self, batch: bytes) -> Ack | Refusal:
-        if self._actor is None:
-            self._actor = ray.get_actor(self._name)
-        answer = ray.get(self._actor.submit.remote(batch), timeout=SUBMIT_TIMEOUT_S)
-        if not isinstance(answer, (Ack, Refusal)):
-            raise TypeError(f"the aggregator answered {type(answer).__name__}")
-        return answer
+    name: str = ""
 
 
 class RayAggregator:
@@ -89,12 +68,13 @@ class RayAggregator:
     """
 
     def __init__(self, spec: AggregatorSpec) -> None:
+        log_json(os.environ, run=spec.folder.parent.name)
         self._spec = spec
         self._opened: Aggregator | None = None
 
     def _aggregator(self) -> Aggregator:
         if self._opened is None:
-            self._opened = Aggregator(self._spec)
+            self._opened = Aggregator(self._spec, told=lambda fleet: record(of_fleet(fleet)))
         return self._opened
 
     async def submit(self, batch: bytes) -> Ack | Refusal:
@@ -121,8 +101,20 @@ class RayAggregator:
     async def policy(self) -> bytes | None:  # noqa: D102
         return await self._aggregator().policy()
 
+    async def tabulate(self) -> bool:  # noqa: D102
+        return await self._aggregator().tabulate()
+
     async def snapshot(self) -> AggregatorSnapshot:  # noqa: D102
         return await self._aggregator().snapshot()
+
+    async def pulse(self, pulse: NodePulse) -> None:  # noqa: D102
+        await self._aggregator().pulse(pulse)
+
+    async def mark(self, node: str, health: Health, order: int) -> None:  # noqa: D102
+        await self._aggregator().mark(node, health, order)
+
+    async def live(self) -> FleetLive:  # noqa: D102
+        return await self._aggregator().live()
 
 
 class RayNode:
@@ -131,9 +123,31 @@ class RayNode:
     As with the aggregator, so that its errors keep their exit codes.
     """
 
-    def __init__(self, spec: NodeSpec, target: TargetSpec, aggregator: str, alone: bool) -> None:
-        self._spec, self._target, self._aggregator, self._alone = spec, target, aggregator, alone
+    def __init__(self, spec: NodeSpec, target: TargetSpec, aggregator: str, place: Place) -> None:
+        log_json(os.environ, run=spec.folder.parents[1].name, node=spec.name)
+        self._spec, self._target, self._aggregator, self._place = spec, target, aggregator, place
         self._opened: NodeAgent | None = None
+        self._state: State = "idle"
+        self._pulse = RayPulse(aggregator)
+        self._heart = Heart(self._beat)
+
+    def _beat(self) -> None:
+        """From a thread of its own; it only looks."""
+        agent = self._opened
+        vitals = None if agent is None else agent.vitals()
+        state: State = "starting" if agent is None else self._state
+        now = pulse_of(self._spec.name, self._place.name, state, vitals, time.time())
+        record(of_pulse(now))
+        self._pulse.send(now)
+
+    @contextmanager
+    def _in(self, state: State) -> Iterator[NodeAgent]:
+        agent = self._agent()
+        self._state = state
+        try:
+            yield agent
+        finally:
+            self._state = "idle"
 
     def _agent(self) -> NodeAgent:
         if self._opened is None:
@@ -142,7 +156,7 @@ class RayNode:
                 opened.callback(target.close)
                 spec, link = self._spec, RayLink(self._aggregator)
                 meter, regulation = open_regulation(
-                    spec.regulation, target, make_folder(spec.folder), alone=self._alone, seed=spec.seed
+                    spec.regulation, target, make_folder(spec.folder), alone=self._place.gpus == 1, seed=spec.seed
                 )
                 opened.callback(meter.close)
                 opened.callback(regulation.close)
@@ -158,7 +172,12 @@ class RayNode:
         return self._agent().cohort()
 
     def run_cycle(self, cycle: int, policy: bytes | None) -> CycleRecord:  # noqa: D102
-        return self._agent().run_cycle(cycle, policy)
+        with self._in("measuring") as agent:
+            done = agent.snapshot().cycle
+            ran = agent.run_cycle(cycle, policy)
+            if ran.cycle > done:  # a repeated call adds nothing
+                record(of_cycle(ran, agent.snapshot()))
+            return ran
 
     def adopt(self, envelope: bytes) -> int:  # noqa: D102
         return self._agent().adopt(envelope)
@@ -170,7 +189,8 @@ class RayNode:
         self._agent().accept_roster(envelope)
 
     def answer(self, message: bytes, accord: Accord) -> Answer:  # noqa: D102
-        return self._agent().answer(message, accord)
+        with self._in("round") as agent:
+            return agent.answer(message, accord)
 
     def top(self, problem: Problem, count: int) -> list[Trial]:  # noqa: D102
         return self._agent().top(problem, count)
@@ -208,6 +228,12 @@ class RayNode:
     def snapshot(self) -> NodeSnapshot:  # noqa: D102
         return self._agent().snapshot()
 
+    def leave(self) -> NodeSnapshot:
+        """Send what waits, and say where the node stands; it is ended afterwards, and may come again."""
+        with self._in("draining") as agent:
+            agent.flush()
+            return agent.snapshot()
+
 
 def open_target(spec: TargetSpec) -> Target:
     """The device, ready to measure; what it runs is compiled by the cluster where that needs no device."""
@@ -219,23 +245,34 @@ def pinned(node_id: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
 
-def start_node(spec: NodeSpec, target: TargetSpec, aggregator: str, place: Place) -> ActorHandle[RayNode]:
-    """A node agent that Ray restarts whenever its process dies, and whose calls are then made again."""
+def start_node(spec: NodeSpec, target: TargetSpec, aggregator: str, place: Place, name: str) -> ActorHandle[RayNode]:
+    """A node agent that Ray restarts whenever its process dies, and whose calls are then made again.
+
+    It outlives the driver; one of this name that is there already is the same.
+    """
     placed = ray.remote(RayNode).options(
+        name=name,
+        get_if_exists=True,
+        lifetime="detached",
         num_cpus=AGENT_CPUS,
         num_gpus=place.gpus,
         max_restarts=-1,
         max_task_retries=-1,
         scheduling_strategy=pinned(place.machine),
     )
-    return as_handle(placed.remote(spec, target, aggregator, place.gpus == 1))
+    return as_handle(placed.remote(spec, target, aggregator, place))
 
 
 def start_aggregator(spec: AggregatorSpec, name: str, machine: str) -> ActorHandle[RayAggregator]:
-    """The aggregator, to be found by name; pinned to the machine that holds its store."""
+    """The aggregator, to be found by name; pinned to the machine that holds its store. It outlives the driver.
+
+    One that an earlier driver left is ended first: what it was told may differ, and all that counts is on disk.
+    """
+    with suppress(ValueError):  # there is none
+        ray.kill(ray.get_actor(name))
     placed = ray.remote(RayAggregator).options(
         name=name,
-        get_if_exists=True,
+        lifetime="detached",
         num_cpus=AGENT_CPUS,
         max_restarts=-1,
         max_task_retries=-1,

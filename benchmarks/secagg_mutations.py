@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path("aggregation/secure")
 TESTS = Path("tests/aggregation/secure")
 
-TIMEOUT_S = 120.0
-"""Of the tests on one copy; a verification whose loss makes them hang is missed, too."""
+TIMEOUT_S = 600.0
+"""Of the tests on one copy, which take some seconds each; a verification whose loss makes them hang is missed, too."""
 
 PROFILE = """
 from hypothesis import Phase, settings

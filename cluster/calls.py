@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayTaskError
 
 from quasim.errors import QuasimError
 
@@ -21,7 +21,7 @@ def get(call: Any, whom: str) -> Any:
         if isinstance(error.cause, QuasimError):
             raise error.cause from error
         raise QuasimError(f"{whom} failed: {error.cause!r}", "see the logs of its Ray actor") from error
-    except RayActorError as error:
+    except (RayActorError, ActorUnschedulableError) as error:
         raise QuasimError(
             f"{whom} cannot be reached: {_first_lines(error)}", "see the logs of its Ray actor"
         ) from error

@@ -115,7 +115,8 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         federation: name under which policies are signed; nodes refuse policies of another.
-        agents: node agents that start at cycle 0; None, for a GPU target: one for each share of a GPU that is left.
+        agents: node agents that start at cycle 0; None: one for each share of a GPU, for other targets one for each
+            machine, also of those that join while the run goes on.
         late_agents, late_cycle: agents that join at the start of that cycle; None: half time.
         cycles: how often each node runs a generation and the fleet learns from it.
         evaluations: new genomes that a node measures per problem and cycle.
@@ -167,8 +168,11 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         self._check_problems()
 
     def _check_agents(self) -> None:
-        if self.agents is None and not isinstance(self.target, TritonSpec):
-            raise ConfigError("agents: null counts GPUs, which this target does not use", "give a number of agents")
+        if self.agents is None and self.aggregation.privacy is not None:
+            raise ConfigError(
+                "agents: null with privacy",
+                "noise is sized for a number of nodes that is known: give a number of agents",
+            )
         if isinstance(self.target, TritonSpec) and self.target.device:
             raise ConfigError(
                 f"device={self.target.device} in a fleet", "leave it out: Ray shows each agent its GPU as 0"
@@ -230,15 +234,24 @@ def load_config(path: Path, environment: Mapping[str, str], flags: Mapping[str, 
     Raises:
         ConfigError: the file is missing, or a field is unknown or has a bad value.
     """
+    raw = read_file(path)
+    raw.update({field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)})
+    raw.update({field: value for field, value in flags.items() if value is not None})
+    return _relative_to(path.parent, _build(raw, str(path)))
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """What a configuration file says, fields unchecked.
+
+    Raises:
+        ConfigError: it is missing, or not a YAML mapping.
+    """
     try:
-        raw = msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
+        return msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
     except FileNotFoundError as error:
         raise ConfigError(f"no config file {path}", "give a path such as configs/local.yaml") from error
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}", "it must be a YAML mapping") from error
-    raw.update({field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)})
-    raw.update({field: value for field, value in flags.items() if value is not None})
-    return _relative_to(path.parent, _build(raw, str(path)))
 
 
 def _build(raw: Mapping[str, object], origin: str) -> FleetConfig:

@@ -3,143 +3,229 @@
     cycle c:  node.run_cycle(c, policy) on every node ──► records ──► round ──► signed policy ──► cycles/000c.json
 
 The driver is the only loop. Whatever it has not logged it asks for again, and both actors answer repeated calls alike,
-so a killed actor or a resumed run changes nothing.
+so a killed actor or a resumed run changes nothing. Actors outlive a driver that dies; the next one finds them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import ray
 from ray.actor import ActorHandle
 
-from actors.aggregator import AggregatorSpec
+from actors.live_file import EventLog
 from actors.node_events import CycleRecord
-from actors.node_rounds import Accord, RoundsSpec
-from actors.node_spec import NodeSpec, fingerprint
-from actors.remote import RayAggregator, RayNode, start_aggregator, start_node
+from actors.node_rounds import Accord
+from actors.remote import Place, RayNode, start_aggregator, start_node
 from aggregation.agreement import SMALLEST
 from aggregation.catalogue import Catalogue
 from aggregation.groups import groups_of
 from aggregation.signing import PolicySigner, verify
+from cluster import events
 from cluster.agreed import agreement
 from cluster.calls import get
 from cluster.config import FleetConfig
-from cluster.federation import SiteFolder
+from cluster.crew import LOOK_S, Crew, Node
+from cluster.finale import Finale
 from cluster.membership import Membership
 from cluster.moves import Moves
-from cluster.placement import Machine, places, settle
 from cluster.rounds import Round, Rounds
 from cluster.run_folder import RunFolder
-from cluster.run_log import Final, FleetCycle, FleetEnd, RoundOutcome
+from cluster.run_log import FleetCycle, FleetEnd, RoundOutcome
+from cluster.seats import Seat
+from cluster.specs import Specs
 from quasim.codec import from_json, to_json
-from quasim.energy.objective import Objective, best_of
 from quasim.errors import QuasimError
-from quasim.standing import Standing
-from quasim.targets.profile import Profile
-from quasim.trial import Genome, Problem, Trial
 from storage.files import write_atomic
 from storage.keys import load_or_create_key
 
 LOG = logging.getLogger(__name__)
 
-FLUSH_ATTEMPTS = 10
-
-FINALISTS_PER_NODE = 3
-FINALISTS = 6
-"""Genomes in the final playoff of a problem: a second or two of interleaved windows."""
+TABLE_S = 30.0
+"""The longest that the end of a run waits for the telemetry table to catch up; `quasim telemetry` does it, too."""
 
 Say = Callable[[str], None]
 
 
-class Fleet:
-    """The actors of one run, and the log of what they did. Needs an initialised Ray."""
+class _Call(NamedTuple):
+    """A cycle that a node works on."""
 
-    def __init__(self, config: FleetConfig, folder: RunFolder, site: Path, say: Say = LOG.info) -> None:
-        machines = _machines()
-        self._config = settle(config, machines)
-        folder.settle(self._config)
-        self._folder = folder
-        self._site = site
-        self._say = say
+    name: str
+    node: Node
+
+
+class Fleet:
+    """The actors of one run, and the log of what they did. Needs an initialised Ray.
+
+    Args:
+        say: told what happens, for people.
+        stop: whether to end once the cycle that runs is logged.
+    """
+
+    def __init__(
+        self,
+        config: FleetConfig,
+        folder: RunFolder,
+        site: Path,
+        say: Say = LOG.info,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._config, self._folder, self._site = config, folder, site
+        self._say, self._stop = say, stop
         self._problems = config.tuned_problems()
-        self._nodes: dict[str, ActorHandle[RayNode]] = {}
-        self._busy: dict[ray.ObjectRef[CycleRecord], str] = {}
-        self._name = f"aggregator-{folder.path.resolve()}"
+        self._busy: dict[ray.ObjectRef[CycleRecord], _Call] = {}
+        self._name = f"quasim {folder.path.resolve()}"
         self._public_key = PolicySigner(load_or_create_key(site / "signing.key")).public_key
         self._done = [from_json(path.read_bytes(), FleetCycle, str(path)) for path in folder.cycle_files()]
-        self._places = places(self._config, machines)
-        self._driver = machines[0].node_id
-        secure = self._config.aggregation.protocol == "secure"
-        self._membership = Membership(self._config, site, self._public_key) if secure else None
-        self._start_nodes(len(self._done))
+        secure = config.aggregation.protocol == "secure"
+        self._membership = Membership(config, site, self._public_key) if secure else None
+        root = self._membership.root if self._membership else None
+        self._specs = Specs(config, folder, site, self._problems, self._public_key, root)
+        self._events = EventLog(folder.events)
+        self._crew = Crew(config, folder, self._start_node, self._events, len(self._done))
+        try:
+            self._open(secure)
+        except BaseException:
+            self._crew.close()  # or its agents would wait for a driver that never comes
+            raise
+
+    def _open(self, secure: bool) -> None:
+        if self._config.agents is None:
+            self._config = _grouped_as_begun(self._config, len(self._crew.nodes))
         self._catalogue = self._agree_on_catalogue()
         self._agreement = agreement(self._config, self._member_counts(), self._catalogue.length)
-        self._aggregator = self._start_aggregator()
-        accord = Accord(self._catalogue, self._agreement)
         if secure and max(self._member_counts()) < SMALLEST:
             self._say("a roster of one: its rounds are plain, since the sum of one vector is that vector")
-        self._rounds = Rounds(self._config, self._aggregator, accord, self._membership, say)
+        spec = self._specs.aggregator(self._catalogue, self._agreement)
+        self._aggregator = start_aggregator(spec, self._name, self._crew.driver.node_id)
+        self._crew.watch(self._aggregator)
+        accord = Accord(self._catalogue, self._agreement)
+        self._rounds = Rounds(self._config, self._aggregator, accord, self._membership, self._say, self._opened)
+        at = len(self._done)
+        self._events.note("run-started", f"cycle {at} of {self._config.cycles} is next", cycle=at)
 
     def run(self) -> list[FleetCycle]:
-        """Run the cycles that are not yet in the log; all of the log at the end.
+        """Run the cycles that are not yet in the log, until told to stop; all of the log at the end.
 
         Raises:
-            QuasimError: a node cannot work, or the aggregator cannot be reached.
+            QuasimError: a node cannot work, none is left, or the aggregator cannot be reached.
         """
         policy = get(self._aggregator.policy.remote(), "the aggregator")
         for cycle in range(len(self._done), self._config.cycles):
-            self._start_nodes(cycle)
+            if self._stop():
+                return self._done
+            self._crew.begin(cycle, self._busy_names)
+            self._await_nodes()
             policy = self._cycle(cycle, policy)
         self._adopt(policy)
         return self._done
 
+    @property
+    def paused(self) -> bool:
+        """Whether cycles are left to a later driver."""
+        return len(self._done) < self._config.cycles
+
+    @property
+    def _busy_names(self) -> frozenset[str]:
+        return frozenset(call.name for call in self._busy.values())
+
+    @property
+    def _free(self) -> dict[str, Node]:
+        """Agents that work on no cycle, by name."""
+        busy = self._busy_names
+        return {name: node for name, node in self._crew.nodes.items() if name not in busy}
+
+    def _await_nodes(self) -> None:
+        """Wait for a machine, where none is left that an agent could work on.
+
+        Raises:
+            QuasimError: none came.
+        """
+        until = time.monotonic() + self._config.cycle_timeout_s
+        if not self._crew.nodes:
+            self._say("no agent is left; waiting for a machine")
+        while not self._crew.nodes and not self._stop():
+            if time.monotonic() > until:
+                raise QuasimError(
+                    f"no machine for an agent came within {self._config.cycle_timeout_s:g} s",
+                    f"add machines, or take drains back, and resume {self._folder.path}",
+                )
+            time.sleep(LOOK_S)
+
     def _cycle(self, cycle: int, policy: bytes | None) -> bytes | None:
         records = self._measure(cycle, policy)
-        free = {record.node: self._nodes[record.node] for record in records if record.cycle == cycle}
-        ended = self._rounds.run(cycle, free)
+        nodes = self._crew.nodes
+        free = {record.node: nodes[record.node] for record in records if record.cycle == cycle and record.node in nodes}
+        ended = self._rounds.run(cycle, free, self._crew.gone)
         newest = ended.policy or policy
         write_atomic(self._folder.round_file(cycle), to_json(ended.log))
-        free = {name: self._nodes[name] for name in sorted(self._nodes.keys() - self._busy.values())}
-        moves = Moves(free, len(self._nodes), self._aggregator, self._say).between_cycles(self._config.migration)
-        done = FleetCycle(cycle, tuple(records), self._outcome(ended, newest), moves)
+        outcome = self._outcome(ended, newest)
+        self._note(events.of_round(ended.log, outcome.policy_version), cycle, ended.log.number)
+        moves = Moves(self._free, len(self._crew.nodes), self._aggregator, self._say)
+        done = FleetCycle(cycle, tuple(records), outcome, moves.between_cycles(self._config.migration))
         write_atomic(self._folder.cycle_file(cycle), to_json(done))
         self._done.append(done)
+        self._note(events.of_cycle(done), cycle, ended.log.number)
         self._say(_headline(done, self._config.cycles))
         return newest
+
+    def _note(self, happened: list[events.Happened], cycle: int, number: int) -> None:
+        events.write(self._events, happened, round=number, cycle=cycle)
+
+    def _opened(self, cycle: int, number: int, asked: int) -> None:
+        self._events.note("round-opened", f"{asked} nodes are asked", round=number, cycle=cycle)
 
     def _measure(self, cycle: int, policy: bytes | None) -> list[CycleRecord]:
         """A generation on every node that is not still busy with an earlier one.
 
         A node that fails or takes too long misses the round of the cycle, and the fleet goes on without it; what a late
-        one measured is logged with the cycle in which it comes.
+        one measured is logged with the cycle in which it comes. One whose machine is gone is not waited for.
 
         Raises:
             QuasimError: every node failed.
         """
         shared = ray.put(policy)
-        for name in sorted(self._nodes.keys() - self._busy.values()):
-            self._busy[self._nodes[name].run_cycle.remote(cycle, shared)] = name
-        calls = list(self._busy)
-        ready, late = ray.wait(calls, num_returns=len(calls), timeout=self._config.cycle_timeout_s)
-        for call in late:
-            self._say(f"{self._busy[call]} is still busy and misses the round of cycle {cycle}")
+        for name, node in self._free.items():
+            self._busy[node.run_cycle.remote(cycle, shared)] = _Call(name, node)
+        ready = self._awaited()
+        for name in sorted(self._busy_names - {self._busy[call].name for call in ready}):
+            self._say(f"{name} is still busy and misses the round of cycle {cycle}")
         records: list[CycleRecord] = []
         failures: list[QuasimError] = []
         for call in ready:
-            name = self._busy.pop(call)
+            name, node = self._busy.pop(call)
             try:
                 records.append(get(call, name))
             except QuasimError as error:
+                self._crew.look_now()
+                if not self._crew.holds(name, node):
+                    self._say(f"{name} is gone; the fleet goes on without it")
+                    continue
                 self._say(f"{name} failed in cycle {cycle}: {error}")
+                self._events.note("node-failed", str(error), node=name, cycle=cycle)
                 failures.append(error)
         if not records and failures:
             raise failures[0]
         return sorted(records, key=lambda record: (record.node, record.cycle))
+
+    def _awaited(self) -> list[ray.ObjectRef[CycleRecord]]:
+        """The calls that are answered once all are, or time is up; those of agents that are gone are dropped."""
+        until = time.monotonic() + self._config.cycle_timeout_s
+        while True:
+            calls = list(self._busy)
+            ready, waiting = ray.wait(calls, num_returns=len(calls), timeout=LOOK_S) if calls else ([], [])
+            for call in waiting:
+                name, node = self._busy[call]
+                if not self._crew.holds(name, node):
+                    self._say(f"{name} is gone; the fleet goes on without it")
+                    del self._busy[call]
+            if len(ready) == len(self._busy) or time.monotonic() > until:
+                return ready
 
     def _outcome(self, ended: Round, newest: bytes | None) -> RoundOutcome:
         if newest is None:
@@ -153,9 +239,9 @@ class Fleet:
             shared = ray.put(policy)
             self._each(lambda node: node.adopt.remote(shared))
 
-    def _each(self, call: Callable[[ActorHandle[RayNode]], Any]) -> dict[str, Any]:
+    def _each(self, call: Callable[[Node], Any]) -> dict[str, Any]:
         """The answer of each node that is not busy, by name; one that fails is said and left out."""
-        calls = {name: call(self._nodes[name]) for name in sorted(self._nodes.keys() - self._busy.values())}
+        calls = {name: call(node) for name, node in self._free.items()}
         answers: dict[str, Any] = {}
         for name, made in calls.items():
             try:
@@ -170,150 +256,63 @@ class Fleet:
         Raises:
             QuasimError: no node is left, or the aggregator cannot be reached.
         """
-        finals = tuple(self._final(problem) for problem in self._problems)
-        aims = map(self._config.objective, self._problems)
-        winners = [best_of(final.trials, aim) for final, aim in zip(finals, aims, strict=True)]
-        standings = tuple(map(self._standing, winners))
-        profiles = tuple(map(self._profile, winners))
-        for _ in range(FLUSH_ATTEMPTS):
-            if not sum(self._each(lambda node: node.flush.remote()).values()):
-                break
-        nodes = tuple(self._each(lambda node: node.snapshot.remote()).values())
-        aggregator = get(self._aggregator.snapshot.remote(), "the aggregator")
-        end = FleetEnd(self._problems, nodes, aggregator, finals, standings, profiles)
+        finale = Finale(self._config, self._problems, self._each, lambda: self._free, self._say)
+        end = finale.end(self._aggregator, self._crew, self._folder, load_or_create_key(self._site / "site.key"))
         write_atomic(self._folder.end, to_json(end))
+        self._events.note("run-ended", f"after {len(self._done)} cycles", cycle=len(self._done) - 1)
         return end
 
-    def _final(self, problem: Problem) -> Final:
-        """The best that each node knows, and the default, measured again in interleaved windows on one device."""
-        tops = self._each(lambda node: node.top.remote(problem, FINALISTS_PER_NODE))
-        genomes = finalists(list(tops.values()), self._config.objective(problem))
-        if not genomes:
-            return Final((), None)
-        self._say(f"{problem}: playoff of {len(genomes)} finalists")
-        name = min(tops)
-        default = get(self._nodes[name].default.remote(problem), name)
-        entrants = genomes if default is None or default in genomes else [*genomes, default]
-        trials = get(self._nodes[name].playoff.remote(problem, entrants), name)
-        known = {trial.genome: trial for trial in trials}
-        return Final(tuple(known[genome] for genome in genomes), None if default is None else known[default])
-
-    def _standing(self, winner: Trial | None) -> Standing | None:
-        if winner is None:
-            return None
-        name = self._first_free()
-        standing: Standing | None = get(self._nodes[name].standing.remote(winner.problem, winner.genome), name)
-        return standing
-
-    def _profile(self, winner: Trial | None) -> Profile | None:
-        if winner is None:
-            return None
-        name = self._first_free()
-        profile: Profile | None = get(self._nodes[name].profile.remote(winner.problem, winner.genome), name)
-        return profile
-
-    def _first_free(self) -> str:
-        return min(self._nodes.keys() - self._busy.values())
-
     def close(self) -> None:
-        """End the actors and with them their workers."""
-        for node in self._nodes.values():
-            ray.kill(node)
+        """End the agents, the aggregator, and with them their workers."""
+        if self.paused:
+            self._events.note("run-ended", f"stopped before cycle {len(self._done)}", cycle=len(self._done))
+        self._crew.close()
+        ray.wait([self._aggregator.tabulate.remote()], timeout=TABLE_S)
+        ray.wait([self._aggregator.live.remote()], timeout=LOOK_S)  # so that how all ended is what remains to be seen
         ray.kill(self._aggregator)
+        self._events.close()
 
-    def _start_nodes(self, cycle: int) -> None:
-        """Start the nodes that belong to a cycle and are not there yet."""
-        late = len(self._places) - self._config.late_agents
-        for number, place in enumerate(self._places):
-            name, first_cycle = f"node-{number}", self._config.joins_at if number >= late else 0
-            if first_cycle <= cycle and name not in self._nodes:
-                if first_cycle:
-                    self._say(f"{name} joins at cycle {first_cycle}")
-                spec = self._node_spec(name, number, first_cycle)
-                self._nodes[name] = start_node(spec, self._config.target, self._name, place)
-
-    def _node_spec(self, name: str, number: int, first_cycle: int) -> NodeSpec:
-        config = self._config
-        return NodeSpec(
-            name=name,
-            folder=self._folder.node(name),
-            federation=config.federation,
-            trusted_key=self._public_key,
-            site_key=self._site / "site.key",
-            site_fingerprint=fingerprint(load_or_create_key(self._site / "site.key")),
-            dictionary=self._site / "ids",
-            problems=self._problems,
-            objectives=tuple(map(config.objective, self._problems)),
-            strategy=config.strategy,
-            # Far apart, so that the problems of one node do not draw what those of the next draw.
-            seed=config.seed * 1_000_000 + number * 1_000,
-            first_cycle=first_cycle,
-            evaluations=config.evaluations,
-            recheck=config.recheck,
-            rounds=RoundsSpec(
-                secure=self._membership is not None,
-                identity=SiteFolder(self._site, config.federation).identity_file(name),
-                root=self._membership.root if self._membership else b"",
-            ),
-            regulation=config.energy,
-        )
+    def _start_node(self, seat: Seat, place: Place) -> ActorHandle[RayNode]:
+        return start_node(self._specs.node(seat), self._config.target, self._name, place, f"{self._name} {seat.node}")
 
     def _agree_on_catalogue(self) -> Catalogue:
-        """All that any of the first nodes can speak of; machines unlike in cores have spaces unlike in threads."""
-        nodes = [
-            (get(node.cohort.remote(), name), Catalogue.from_bytes(get(node.catalogue.remote(), name)))
-            for name, node in self._nodes.items()
-        ]
+        """All that any of the first nodes can speak of; machines unlike in cores have spaces unlike in threads.
+
+        Raises:
+            QuasimError: a node cannot open its device, or none is there.
+        """
+        nodes: list[tuple[str, Catalogue]] = []
+        for name, node in self._crew.nodes.items():
+            try:
+                catalogue = Catalogue.from_bytes(get(node.catalogue.remote(), name))
+                nodes.append((get(node.cohort.remote(), name), catalogue))
+            except QuasimError:
+                self._crew.look_now()
+                if self._crew.holds(name, node):
+                    raise
+        if not nodes:
+            raise QuasimError(
+                f"no machine of the agents of {self._folder.path} is there",
+                f"see {self._folder.seats.name} for their names, and {self._folder.drained.name}/ for who was drained",
+            )
         asked = self._config.aggregation
         grouped = asked.groups and groups_of(max(self._member_counts())) > 1
         return Catalogue.agreed(nodes, asked.floor, grouped=grouped)
 
     def _member_counts(self) -> range:
-        """Of the rosters that this run may come to have; the site's is fixed."""
-        agents = self._config.agents or 0
+        """Of the rosters that this run may come to have; the site's is fixed, and of a fleet that grows the first."""
+        agents = self._config.agents or len(self._crew.nodes)
         if self._membership is None or self._config.aggregation.roster == "local":
             return range(agents, agents + self._config.late_agents + 1)
         members = len(self._membership.roster.members)
         return range(members, members + 1)
 
-    def _start_aggregator(self) -> ActorHandle[RayAggregator]:
-        spec = AggregatorSpec(
-            folder=self._folder.aggregator,
-            telemetry=self._folder.telemetry,
-            policies=self._folder.policies,
-            signing_key=self._site / "signing.key",
-            federation=self._config.federation,
-            catalogue=self._catalogue,
-            floor=self._config.aggregation.floor,
-            agreement=self._agreement,
-            root=self._membership.root if self._membership else b"",
-            canaries=self._config.aggregation.canary,
-        )
-        return start_aggregator(spec, self._name, self._driver)
 
-
-def finalists(tops: Sequence[Sequence[Trial]], objective: Objective) -> list[Genome]:
-    """Who enters the final playoff, from each node's best.
-
-    Fastest first where time counts. Joules of several devices are not compared: there nodes take turns.
-    """
-    if objective.weight:
-        best = [trial for turn in zip_longest(*tops) for trial in turn if trial is not None]
-    else:
-        best = sorted((trial for top in tops for trial in top), key=lambda t: (t.time_ns, str(t.genome)))
-    return list(dict.fromkeys(trial.genome for trial in best))[:FINALISTS]
-
-
-def _machines() -> list[Machine]:
-    """Machines that are alive, the driver's own first since the store is on it, then by address.
-
-    A resumed run must find its nodes' folders: addresses last, ids are new with each start of a cluster.
-    """
-    own = ray.get_runtime_context().get_node_id()
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = [node for node in nodes if node["Alive"]]
-    alive.sort(key=lambda node: (node["NodeID"] != own, node["NodeManagerAddress"], node["NodeID"]))
-    return [Machine(node["NodeID"], int(node["Resources"].get("GPU", 0)), node["Labels"]) for node in alive]
+def _grouped_as_begun(config: FleetConfig, agents: int) -> FleetConfig:
+    """A fleet that grows is summed in groups only where it begins so large: topics of cohorts, which are agreed on at
+    the start, would show what small parts of a group have."""
+    groups = config.aggregation.groups and groups_of(agents) > 1
+    return msgspec.structs.replace(config, aggregation=msgspec.structs.replace(config.aggregation, groups=groups))
 
 
 def _headline(done: FleetCycle, cycles: int) -> str:

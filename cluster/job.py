@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cluster.config import FleetConfig, load_config
+from cluster.logs import fail, say, set_up
 from cluster.ray_session import joined_cluster
 from cluster.run_folder import RunFolder, fresh_name
-from cluster.session import check_complete, run_fleet
+from cluster.session import PausedError, check_complete, run_fleet
 from quasim.codec import to_json
 from quasim.errors import ConfigError, QuasimError
 from storage.keys import site_folder
@@ -28,12 +29,15 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         config, folder = _resumed(given.resume) if given.resume else _fresh(given)
-        sys.stderr.write(f"run folder: {folder.path}\n")
-        report = run_fleet(config, folder, joined_cluster(), lambda line: print(line, file=sys.stderr, flush=True))
+        set_up(os.environ, run=folder.path.name)
+        say(f"run folder: {folder.path}")
+        report = run_fleet(config, folder, joined_cluster(), say)
         sys.stdout.write(to_json(report).decode() + "\n")
         check_complete(report, folder)
+    except PausedError:
+        say(f"paused: resume with: python -m cluster.job --resume {folder.path}")
     except QuasimError as error:
-        sys.stderr.write(f"error: {error}\n")
+        fail(str(error))
         return int(error.exit_code)
     return 0
 

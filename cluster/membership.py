@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aggregation.enrolment import verify_enrolment
 from aggregation.roster import Limits, Member, Roster, verify_roster
+from aggregation.secure import smallest_floor
 from cluster.config import FleetConfig
 from cluster.federation import SiteFolder
 from cluster.local_federation import local_root, local_roster
@@ -19,7 +20,8 @@ THRESHOLD_PERCENT = 66
 class Membership:
     """The roster of a run, epoch by epoch.
 
-    A node that joins begins a new epoch; one that is lost stays a member, so that no sum is of a new cohort for it.
+    A node that joins begins a new epoch; one that is lost stays a member, so that no sum is of a new cohort for it,
+    unless so many are gone that no round could finish with them.
 
     Args:
         server: raw public key of the aggregator.
@@ -63,6 +65,20 @@ class Membership:
             member = verify_enrolment(request, federation=self._federation)
             self._members[member.node] = member
         self._take(local_roster(self._site, self._federation, list(self._members.values()), self._server, self._limits))
+
+    def dismiss(self, gone: frozenset[str]) -> bool:
+        """Begin an epoch without the members that are gone, where the others are too few with them and enough without.
+
+        Returns:
+            Whether there is a new epoch.
+        """
+        stay = {name: member for name, member in self._members.items() if name not in gone}
+        enough = smallest_floor(len(self._members))
+        if len(stay) == len(self._members) or not self._limits.floor <= len(stay) < enough:
+            return False
+        self._members = stay
+        self._take(local_roster(self._site, self._federation, list(stay.values()), self._server, self._limits))
+        return True
 
     def _take(self, envelope: bytes) -> None:
         self.roster = verify_roster(envelope, root=self.root, federation=self._federation, newer_than=0)

@@ -1,95 +1,152 @@
-"""Which machine each agent goes to. Pure: machines and wishes in, places out."""
+"""Which machine each agent goes to. Pure: machines and wishes in, seats and places out.
+
+A seat is an agent's for good: its state lies on that machine. Where the machine is now, if at all, is its place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-import msgspec
-
 from actors.remote import Place
 from cluster.config import FleetConfig
+from cluster.seats import Seat
+from cluster.service.config import LABEL
 from quasim.errors import ConfigError
 from quasim.targets.spec import TritonSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine of the cluster.
+    """A machine of the cluster that is alive.
 
     Attributes:
-        node_id: Ray's.
+        node_id: Ray's, new with each start of Ray there.
         gpus: that Ray may hand out there, in all.
         labels: Ray's own, such as ``ray.io/accelerator-type``, and the operator's.
+        address: as Ray knows it; port: on which Ray's own daemon listens there, 0: not known.
     """
 
     node_id: str
     gpus: int
     labels: Mapping[str, str]
+    address: str = ""
+    port: int = 0
+
+    @property
+    def name(self) -> str:
+        """What it is called, also after a restart."""
+        return self.labels.get(LABEL) or self.address or self.node_id
 
 
-def settle(config: FleetConfig, machines: Sequence[Machine]) -> FleetConfig:
-    """The configuration with the number of agents that ``agents: null`` stands for here.
-
-    Raises:
-        ConfigError: no machine is as asked for, or there are fewer GPUs than agents.
-    """
-    count = len(_shares(config, machines)) - config.late_agents if config.agents is None else config.agents
-    if count < 1:
-        raise ConfigError(
-            f"late_agents={config.late_agents} leave no GPU for an agent that starts the fleet", "lower late_agents"
-        )
-    settled = msgspec.structs.replace(config, agents=count)
-    places(settled, machines)
-    return settled
+def distinct(machines: Iterable[Machine]) -> list[Machine]:
+    """Of several machines of one name the first: after a restart Ray knows the same machine twice for a while."""
+    found: dict[str, Machine] = {}
+    for machine in machines:
+        found.setdefault(machine.name, machine)
+    return list(found.values())
 
 
-def places(config: FleetConfig, machines: Sequence[Machine]) -> list[Place]:
-    """A place for each agent, early ones first; machines take turns, so that agents are spread.
+def first_seats(config: FleetConfig, machines: Sequence[Machine]) -> list[Seat]:
+    """A seat for each agent of a new run, late ones last; machines take turns, so that agents are spread.
 
     Args:
-        config: with its agents counted.
-        machines: the driver's own first, and otherwise in an order that outlives a restart of the cluster: an agent's
-            state lies on its machine.
+        machines: of distinct names, the driver's own first.
 
     Raises:
         ConfigError: no machine is as asked for, or there are fewer GPUs than agents.
     """
-    wanted = (config.agents or 0) + config.late_agents
-    if not isinstance(config.target, TritonSpec):
-        fit = _fitting(config, machines)
-        return [Place(fit[number % len(fit)].node_id, 0) for number in range(wanted)]
     shares = _shares(config, machines)
+    if config.agents is None:
+        wanted = shares
+        if len(wanted) <= config.late_agents:
+            raise ConfigError(
+                f"late_agents={config.late_agents} leave no agent that starts the fleet on {len(machines)} machines",
+                "lower late_agents",
+            )
+    else:
+        wanted = _counted(config, machines, shares)
+    early = len(wanted) - config.late_agents
+    return [
+        _seat(number, machine, share, config.joins_at if number >= early else 0)
+        for number, (machine, share) in enumerate(wanted)
+    ]
+
+
+def newcomers(config: FleetConfig, machines: Sequence[Machine], seats: Sequence[Seat], cycle: int) -> list[Seat]:
+    """A seat for each share of a machine that has none yet, where ``agents: null`` takes whoever comes."""
+    if config.agents is not None:
+        return []
+    taken = {(seat.machine, seat.share) for seat in seats}
+    new = [share for share in _on(_fit(config, machines), config) if share not in taken]
+    return [_seat(len(seats) + at, machine, share, cycle) for at, (machine, share) in enumerate(new)]
+
+
+def place(config: FleetConfig, seat: Seat, machines: Iterable[Machine]) -> Place | None:
+    """Where a seat is now; None while its machine is away."""
+    for machine in _fit(config, machines):
+        if machine.name == seat.machine and (not _on_gpus(config) or seat.share < machine.gpus * _each(config)):
+            return Place(machine.node_id, config.gpus_per_agent if _on_gpus(config) else 0, machine.name)
+    return None
+
+
+def _seat(number: int, machine: str, share: int, first_cycle: int) -> Seat:
+    return Seat(f"node-{number}", machine, share, first_cycle, number)
+
+
+def _counted(config: FleetConfig, machines: Sequence[Machine], shares: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    wanted = (config.agents or 0) + config.late_agents
+    if not _on_gpus(config):
+        fit = _fit(config, machines)
+        return [(fit[number % len(fit)].name, number // len(fit)) for number in range(wanted)]
     if wanted > len(shares):
         raise ConfigError(
             f"{wanted} agents, late ones included, at {config.gpus_per_agent:g} GPU each, and room for {len(shares)}",
             "lower agents, or write agents: null for as many as fit",
         )
-    return [Place(machine, config.gpus_per_agent) for machine in shares[:wanted]]
+    return shares[:wanted]
 
 
-def _shares(config: FleetConfig, machines: Sequence[Machine]) -> list[str]:
-    """The machine of each share of a GPU that an agent could have."""
-    fit = [machine for machine in _fitting(config, machines) if machine.gpus]
-    if not fit:
-        raise ConfigError(
-            f"no GPU in the {len(machines)} machines of the cluster{_asked(config)}",
-            "add a machine that has one, or tune with target: {kind: c}",
-        )
-    # Ray hands out a share of one GPU, never of two.
-    each = int(1 / config.gpus_per_agent)
-    columns = ([machine.node_id] * (machine.gpus * each) for machine in fit)
-    return [machine for row in zip_longest(*columns) for machine in row if machine is not None]
+def _shares(config: FleetConfig, machines: Sequence[Machine]) -> list[tuple[str, int]]:
+    """Each place that an agent could have.
 
-
-def _fitting(config: FleetConfig, machines: Sequence[Machine]) -> list[Machine]:
-    fit = [m for m in machines if config.labels.items() <= m.labels.items()]
+    Raises:
+        ConfigError: there is none.
+    """
+    fit = _fit(config, machines)
     if not fit:
         raise ConfigError(
             f"none of the {len(machines)} machines of the cluster{_asked(config)}", "see `ray list nodes` for theirs"
         )
-    return fit
+    shares = _on(fit, config)
+    if not shares:
+        raise ConfigError(
+            f"no GPU in the {len(machines)} machines of the cluster{_asked(config)}",
+            "add a machine that has one, or tune with target: {kind: c}",
+        )
+    return shares
+
+
+def _on(machines: Sequence[Machine], config: FleetConfig) -> list[tuple[str, int]]:
+    """Shares of GPUs, or one for each machine; machines take turns."""
+    each = _each(config)
+    counts = (machine.gpus * each if _on_gpus(config) else 1 for machine in machines)
+    columns = [[(machine.name, share) for share in range(n)] for machine, n in zip(machines, counts, strict=True)]
+    return [share for row in zip_longest(*columns) for share in row if share is not None]
+
+
+def _each(config: FleetConfig) -> int:
+    """Agents on a GPU: Ray hands out a share of one, never of two."""
+    return int(1 / config.gpus_per_agent)
+
+
+def _on_gpus(config: FleetConfig) -> bool:
+    return isinstance(config.target, TritonSpec)
+
+
+def _fit(config: FleetConfig, machines: Iterable[Machine]) -> list[Machine]:
+    return [m for m in machines if config.labels.items() <= m.labels.items()]
 
 
 def _asked(config: FleetConfig) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import ray
 from ray.exceptions import AuthenticationError
 
+from actors.log_lines import as_json
 from quasim.errors import ConfigError, TrustError
 
 NAMESPACE = "quasim"
@@ -31,6 +32,17 @@ def provide_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+def _ray_may_log_text() -> bool:
+    """Whether Ray may set up its own log of this process; where logs are JSON, what it says goes into ours."""
+    if not as_json(os.environ):
+        return True
+    own = logging.getLogger("ray")
+    own.handlers.clear()
+    own.propagate = True
+    own.setLevel(logging.ERROR)
+    return False
+
+
 @contextmanager
 def local_cluster(cpus: int) -> Iterator[None]:
     """A Ray cluster on this machine that lives as long as the block."""
@@ -45,6 +57,7 @@ def local_cluster(cpus: int) -> Iterator[None]:
         namespace=NAMESPACE,
         log_to_driver=False,
         logging_level=logging.ERROR,
+        configure_logging=_ray_may_log_text(),
     )
     try:
         yield
@@ -62,7 +75,13 @@ def joined_cluster() -> Iterator[None]:
     """
     require_authentication()
     try:
-        ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address="auto",
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=_ray_may_log_text(),
+        )
     except ConnectionError as error:
         raise ConfigError("no Ray cluster to join", "start one with `ray start --head`, or use `quasim run`") from error
     except AuthenticationError as error:

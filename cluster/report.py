@@ -79,17 +79,22 @@ class Adoption(msgspec.Struct, frozen=True):
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """Telemetry rows: committed to be sent, acknowledged, stored, and refused for good."""
+    """Telemetry rows: committed to be sent, acknowledged, stored, and refused for good.
+
+    Attributes:
+        of_lost: stored rows of nodes that are gone and cannot say what they sent; in ``stored`` alone.
+    """
 
     sent: int
     acknowledged: int
     stored: int
     refused: int
+    of_lost: int = 0
 
     @property
     def complete(self) -> bool:
-        """Whether everything sent is acknowledged and stored, once."""
-        return self.sent == self.acknowledged == self.stored
+        """Whether everything that is known to be sent is acknowledged and stored, once."""
+        return self.sent == self.acknowledged == self.stored - self.of_lost
 
 
 class LateJoiner(msgspec.Struct, frozen=True):
@@ -216,7 +221,8 @@ def _efficiency(problem: Problem, best: Trial | None, default: Trial | None) -> 
 def _rows(end: FleetEnd) -> Rows:
     sent, refused = sum(node.sent for node in end.nodes), sum(node.refused for node in end.nodes)
     waiting = sum(node.waiting_rows for node in end.nodes)
-    return Rows(sent, sent - refused - waiting, end.aggregator.store.rows, refused)
+    of_lost = sum(node.rows_stored for node in end.lost)
+    return Rows(sent, sent - refused - waiting, end.aggregator.store.rows, refused, of_lost)
 
 
 def _adoption(end: FleetEnd, cycles: Sequence[FleetCycle]) -> tuple[Adoption, ...]:

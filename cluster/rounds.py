@@ -17,7 +17,9 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from actors.metrics import of_round
 from actors.node_rounds import Accord, Answer
+from actors.ray_metrics import record
 from actors.remote import RayAggregator, RayNode
 from actors.round_step import RoundStep
 from aggregation.canary import Tally
@@ -103,6 +105,7 @@ class Rounds:
     Args:
         membership: None: sums are plain, and nobody is enrolled.
         say: told of nodes that cannot take part.
+        opened: told the cycle and number of a round that begins, and how many nodes it asks.
         clock: seconds.
     """
 
@@ -113,23 +116,31 @@ class Rounds:
         accord: Accord,
         membership: Membership | None,
         say: Callable[[str], None],
+        opened: Callable[[int, int, int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._aggregator, self._membership = config, aggregator, membership
+        self._opened = opened
         self._agreement, self._accord = accord.agreement, ray.put(accord)
         self._say, self._clock = say, clock
         self._informed: dict[str, bytes] = {}
 
-    def run(self, cycle: int, nodes: Nodes) -> Round:
+    def run(self, cycle: int, nodes: Nodes, gone: frozenset[str]) -> Round:
         """The round of a cycle with these nodes, none of which is busy.
+
+        Args:
+            gone: nodes that will not come back soon; they make room where the others would be too few.
 
         Raises:
             QuasimError: the aggregator cannot be reached, or what was agreed on cannot be.
         """
         started, tally = self._clock(), _Tally()
+        if self._membership and self._membership.dismiss(gone):
+            self._say(f"a new roster without {', '.join(sorted(gone))}: with them, rounds would be below their floor")
         taking = self._enrolled(nodes)
         envelope = self._membership.envelope if self._membership else None
         step = _step(self._aggregator.open_round.remote(cycle, sorted(taking), envelope))
+        self._opened(cycle, step.number, len(taking))
         tally.note(step)
         while not step.over:
             step = self._deliver(step, taking, tally)
@@ -137,6 +148,8 @@ class Rounds:
         members = len(self._membership.roster.members) if self._membership else 0
         privacy = spent(self._agreement, step.number + 1)
         log = tally.log(cycle, step, len(taking), members, self._clock() - started, privacy)
+        dropouts = {dropped: len(names) for dropped, names in log.dropouts}
+        record(of_round(log.wall_s, log.participants, dropouts, abandoned=bool(log.abandoned)))
         return Round(step.policy, step.abandoned or "", tuple(tally.refused), log)
 
     def _enrolled(self, nodes: Nodes) -> Nodes:
@@ -173,7 +186,7 @@ class Rounds:
             ray.wait([call for *_, call in calls], num_returns=len(calls), timeout=timeout_s)
         answers = []
         for name, message, call in calls:
-            answer = _answer(call)
+            answer = _answer(call, name, step.number)
             if not step.trial:
                 tally.carried(name, message, answer)
             answers += [(name, said) for said in answer.messages] if answer else []
@@ -182,12 +195,12 @@ class Rounds:
         return _step(self._aggregator.answer.remote(answers))
 
 
-def _answer(call: Any) -> Answer | None:
+def _answer(call: Any, name: str, number: int) -> Answer | None:
     """What a node answered; None when it did not in time, which is a dropout."""
     try:
         answer: Answer = ray.get(call, timeout=0.1)
     except Exception as error:
-        LOG.warning("a node dropped out of the round: %s", error)
+        LOG.warning("%s dropped out of the round: %s", name, error, extra={"node": name, "round": number})
         return None
     return answer
 

@@ -44,10 +44,6 @@ class RunFolder:
             raise StorageError(f"{path} holds no run (no {folder.config.name})", "give a folder made by `quasim run`")
         return folder
 
-    def settle(self, config: FleetConfig) -> None:
-        """Keep the configuration with what the cluster decided, so that a resumed run decides alike."""
-        write_atomic(self.config, to_json(config))
-
     def load_config(self) -> FleetConfig:
         """The configuration that the run was started with."""
         with storage_errors("read the configuration", self.config):
@@ -58,6 +54,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration, JSON."""
         return self.path / "config.json"
+
+    @property
+    def seats(self) -> Path:
+        """Which machine each agent belongs to, JSON."""
+        return self.path / "seats.json"
 
     @property
     def telemetry(self) -> Path:
@@ -89,6 +90,31 @@ class RunFolder:
     def round_files(self) -> list[Path]:
         """Files of the finished rounds, in order."""
         return sorted((self.path / "rounds").glob("[0-9]*.json"))
+
+    @property
+    def live(self) -> Path:
+        """What is so now: rewritten, and for whoever looks on."""
+        return self.path / "live"
+
+    @property
+    def fleet_now(self) -> Path:
+        """State of the fleet, JSON; at most twice a second."""
+        return self.live / "fleet.json"
+
+    @property
+    def events(self) -> Path:
+        """What happened, one JSON document a line."""
+        return self.live / "events.jsonl"
+
+    @property
+    def drained(self) -> Path:
+        """A file for each node that was told to leave."""
+        return self.path / "drained"
+
+    @property
+    def table(self) -> Path:
+        """Telemetry as a Delta table."""
+        return self.path / "table"
 
     @property
     def end(self) -> Path:

@@ -131,10 +131,23 @@ class Final(msgspec.Struct, frozen=True):
     default: Trial | None
 
 
+class NodeLost(msgspec.Struct, frozen=True):
+    """A node that was gone at the end and could not say what it had sent.
+
+    Attributes:
+        rows_stored: telemetry rows of it that were acknowledged, and so are stored.
+    """
+
+    name: str
+    rows_stored: int
+
+
 class FleetEnd(msgspec.Struct, frozen=True):
     """Where everyone stood at the end of a run.
 
     Attributes:
+        nodes: those that had been told to leave stand as they left.
+        lost: those whose machine was gone.
         finals, standings, profiles: final playoff, comparison and hardware counters of each problem, in the problems'
             order.
     """
@@ -145,3 +158,4 @@ class FleetEnd(msgspec.Struct, frozen=True):
     finals: tuple[Final, ...]
     standings: tuple[Standing | None, ...]
     profiles: tuple[Profile | None, ...]
+    lost: tuple[NodeLost, ...] = ()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, redirect_stdout
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from types import FrameType
 
 from cluster.config import FleetConfig
+from cluster.logs import remarks
 from cluster.report import Report, build_report
 from cluster.run_folder import RunFolder
 from quasim.codec import to_json
@@ -16,13 +19,22 @@ from storage.files import write_atomic
 from storage.keys import site_folder
 
 
+class PausedError(Exception):
+    """The run was asked to end, and has logged the cycle that ran; ``--resume`` goes on with the next."""
+
+
 def run_fleet(
     config: FleetConfig, folder: RunFolder, cluster: AbstractContextManager[None], say: Callable[[str], None]
 ) -> Report:
-    """Run what is left of a run, and report. A finished run is not measured again."""
+    """Run what is left of a run, and report. A finished run is not measured again.
+
+    Raises:
+        PausedError: SIGTERM came before the last cycle was done.
+        QuasimError: the run cannot go on.
+    """
     if not folder.end.exists():
         # Ray prints what befalls its workers on stdout, which belongs to the report.
-        with redirect_stdout(sys.stderr), cluster:
+        with redirect_stdout(remarks()), cluster:
             _run(config, folder, say)
     report = build_report(folder)
     write_atomic(folder.report, to_json(report))
@@ -33,12 +45,35 @@ def _run(config: FleetConfig, folder: RunFolder, say: Callable[[str], None]) -> 
     # Imported here: `quasim tune` and `quasim report` do without Ray.
     from cluster.fleet import Fleet
 
-    fleet = Fleet(config, folder, site_folder(os.environ), say)
+    with _asked_to_end(say) as stop:
+        fleet = Fleet(config, folder, site_folder(os.environ), say, stop)
+        try:
+            fleet.run()
+            if fleet.paused:
+                raise PausedError
+            fleet.finish()
+        finally:
+            fleet.close()
+
+
+@contextmanager
+def _asked_to_end(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM came; a second one ends the process at once, as it would have without us."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody listen to signals
+        yield asked.is_set
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, before)
+        asked.set()
+        say("asked to end: the cycle that runs is finished first")
+
+    before = signal.signal(signal.SIGTERM, note)
     try:
-        fleet.run()
-        fleet.finish()
+        yield asked.is_set
     finally:
-        fleet.close()
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_complete(report: Report, folder: RunFolder) -> None:

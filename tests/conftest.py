@@ -74,9 +74,15 @@ def ray_cluster() -> Iterator[None]:
 
     from cluster.ray_session import local_cluster
 
-    with local_cluster(2):
-        started = [info.process for group in ray._private.worker._global_node.all_processes.values() for info in group]  # type: ignore[attr-defined]
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        # By default every 10 s: too long for a test to wait for what is exported.
+        patch.setenv("RAY_metrics_report_interval_ms", "500")
+        patch.setenv("QUASIM_LOG", "json")  # of the actors alone
+        with local_cluster(2):
+            patch.delenv("QUASIM_LOG")
+            processes = ray._private.worker._global_node.all_processes  # type: ignore[attr-defined]
+            started = [info.process for group in processes.values() for info in group]
+            yield
     # Ray ends its processes without reaping them, and Python would warn of each.
     for process in started:
         process.wait(30)

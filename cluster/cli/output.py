@@ -6,6 +6,7 @@ import sys
 
 from rich.console import Console
 
+from cluster.logs import remarks
 from quasim.codec import to_json
 
 
@@ -18,8 +19,8 @@ def console() -> Console:
 
 
 def log() -> Console:
-    """For progress and remarks, on stderr."""
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    """For progress and remarks: on stderr, or in the log where logs are JSON."""
+    return Console(file=remarks(), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(document: object) -> None:

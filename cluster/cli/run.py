@@ -13,8 +13,9 @@ import typer
 from cluster.cli.output import log
 from cluster.cli.report import show
 from cluster.config import load_config
+from cluster.logs import set_up
 from cluster.run_folder import RunFolder, fresh_name
-from cluster.session import check_complete, run_fleet
+from cluster.session import PausedError, check_complete, run_fleet
 from quasim.errors import ConfigError
 from quasim.machine import usable_cores
 
@@ -48,11 +49,16 @@ def run(
         folder = RunFolder.create(
             out or Path(settings.out) / fresh_name(settings.seed, datetime.now(timezone.utc)), settings
         )
+    set_up(os.environ, run=folder.path.name)
     remarks = log()
     remarks.print(f"run folder: {folder.path}")
     # Imported here: Ray takes a second to load, and `quasim --help` should not wait for it.
     from cluster.ray_session import local_cluster
 
-    report = run_fleet(settings, folder, local_cluster(len(usable_cores())), remarks.print)
+    try:
+        report = run_fleet(settings, folder, local_cluster(len(usable_cores())), remarks.print)
+    except PausedError:
+        remarks.print(f"paused: resume with: quasim run --resume {folder.path}")
+        return
     show(report, json)
     check_complete(report, folder)

@@ -48,6 +48,11 @@ class Enforcer:
         """Of the time in which work may run; where a cap holds, AIMD has no say."""
         return self._asked if self._capping else min(self._asked, self._aimd.share)
 
+    @property
+    def capping(self) -> bool:
+        """Whether a cap of ours is in force."""
+        return self._capping
+
     def pause_s(self, busy_s: float) -> float:
         """How long to rest after working for so long."""
         return busy_s * (1 / self.share - 1)

@@ -66,6 +66,23 @@ class Regulated(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"advice moves nothing: {self}")
 
 
+class Gauges(msgspec.Struct, frozen=True):
+    """What a loop last read of its device. Looking at it asks the device nothing.
+
+    Attributes:
+        power_w, temperature_c: None where the device does not tell, or not now.
+        cap_w: in force by the loop's hand; None where it sets none.
+        source: of its meter.
+        why: why power is not known; "" where it is.
+    """
+
+    power_w: float | None = None
+    cap_w: float | None = None
+    temperature_c: float | None = None
+    source: EnergySource = EnergySource.UNMETERED
+    why: str = "nothing was read yet"
+
+
 class ControlLoop:
     """Turns of a regulator on one device; whoever holds it keeps the time.
 
@@ -85,6 +102,7 @@ class ControlLoop:
         self._meter = meter
         self._enforcer = enforcer
         self._last_cap_w: float | None = None
+        self._gauges = Gauges(source=meter.source)
         self._begin()
 
     def _begin(self) -> None:
@@ -108,7 +126,19 @@ class ControlLoop:
         if self._enforcer is not None:
             self._enforcer.follow(action, None if seen is None else seen.power_w, now_ns)
             self._lowest_duty = min(self._lowest_duty, self._enforcer.share)
+        self._gauges = self._read_off(seen)
         return action
+
+    def _read_off(self, seen: Observation | None) -> Gauges:
+        cap_w = self._last_cap_w if self._enforcer is not None and self._enforcer.capping else None
+        if seen is None:
+            return Gauges(cap_w=cap_w, source=self._meter.source, why="the last read of the device failed")
+        why = "" if seen.power_w is not None else "the device does not tell its power"
+        return Gauges(seen.power_w, cap_w, seen.temperature_c, self._meter.source, why)
+
+    def gauges(self) -> Gauges:
+        """As of the last turn; whole at any moment, for whoever looks on from another thread."""
+        return self._gauges
 
     def _look_ahead(self, sample: Sample | None, action: Action, now_ns: int) -> None:
         """Keep the forecast of a sample that came; without one the last grows old."""

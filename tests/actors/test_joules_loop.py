@@ -10,7 +10,7 @@ import pytest
 from actors.drive import drive
 from actors.node_loop import NodeLoop, Plan
 from cluster.config import ProblemConfig
-from cluster.fleet import finalists
+from cluster.finale import finalists
 from quasim.energy.aimed import aimed
 from quasim.energy.objective import LATENCY, Objective
 from quasim.errors import ConfigError

@@ -15,7 +15,7 @@ from actors.node_events import CycleRecord
 from actors.regulation import BesideWork, NoRegulation, open_regulation
 from quasim.energy import Action, Observation, Wanted
 from quasim.energy.actuators import Setting, SimulatedActuator
-from quasim.energy.loop import ControlLoop
+from quasim.energy.loop import ControlLoop, Gauges
 from quasim.energy.plant import Physics, SimulatedGpu
 from quasim.energy.plant_meter import SimulatedMeter
 from quasim.energy.regulator import DeviceRegulator
@@ -150,6 +150,7 @@ def test_a_regulator_that_breaks_is_told_of_and_the_node_works_on(tmp_path: Path
     work.worked(())
     work.close()
     assert "regulation has ended: a defect" in work.regulated().detail
+    assert work.gauges() == Gauges(why="regulation has ended: a defect")
 
 
 def test_a_failed_trial_leaves_the_simulated_device_idle(tmp_path: Path) -> None:

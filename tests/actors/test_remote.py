@@ -54,7 +54,7 @@ class Starter:
 
     def __call__(self, spec: NodeSpec, target: TargetSpec) -> ActorHandle[RayNode]:
         here = Place(ray.get_runtime_context().get_node_id(), 0)
-        node = start_node(spec, target, "nobody", here)
+        node = start_node(spec, target, "nobody", here, f"agent of {spec.folder}")
         self.started.append(node)
         return node
 

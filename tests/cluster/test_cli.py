@@ -19,6 +19,7 @@ from quasim.kernels import families
 from quasim.targets.replay import ReplayTarget
 from storage.keys import load_or_create_key
 from tests.actors.test_node_agent import envelope
+from tests.cluster.documents import check_document
 from tests.quasim.gpu import REASON
 
 
@@ -43,9 +44,10 @@ class Command:
         return quasim(self._monkeypatch, self._capsys, *arguments)
 
     def json(self, *arguments: str) -> dict[str, object]:
-        code, out, _ = self(*arguments, "--json")
-        assert code == 0
+        code, out, err = self(*arguments, "--json")
+        assert code == 0, err
         document: dict[str, object] = json.loads(out)
+        check_document(arguments, document)
         return document
 
     def fails(self, code: ExitCode, *arguments: str) -> str:
@@ -53,6 +55,7 @@ class Command:
         assert got == code, err
         assert out == ""
         assert err.startswith("error: ")
+        assert err.count("\n") == 1, "an error is one line"
         return err
 
 

@@ -78,7 +78,7 @@ def test_every_variable_names_a_field() -> None:
         ("late_cycle: 10", "late_cycle=10"),
         ("strategy: magic", "magic"),
         ("cycle_timeout_s: -1", "cycle_timeout_s=-1"),
-        ("agents: null", "agents: null counts GPUs"),
+        ("agents: null\naggregation: {privacy: {epsilon: 1}}", "agents: null with privacy"),
         ("gpus_per_agent: 2", "gpus_per_agent=2"),
         ("gpus_per_agent: 0", "gpus_per_agent=0"),
         ("labels: {zone: 3}", "labels"),

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import ray
 from msgspec.structs import replace
 from rich.console import Console
 
+from actors import drain
 from actors.round_step import RoundStep
 from aggregation.enrolment import verify_enrolment
 from aggregation.roster import Limits
 from aggregation.signing import PolicySigner, inspect
+from cluster.cli.fleet import fleet_now
 from cluster.config import AggregationConfig, FleetConfig, ProblemConfig
+from cluster.events import read_events
 from cluster.federation import RootFolder, SiteFolder
 from cluster.fleet import Fleet
 from cluster.report import Report, build_report
 from cluster.report_text import render
 from cluster.rounds import Rounds
 from cluster.run_folder import RunFolder
-from cluster.session import run_fleet
+from cluster.session import PausedError, run_fleet
 from quasim.errors import ConfigError, DataError, ExitCode, StorageError
 from quasim.targets.spec import Recording, ReplaySpec, TritonSpec
 from storage.files import make_folder
@@ -128,6 +134,148 @@ def test_a_run_stopped_half_way_and_resumed_repeats_to_the_byte(
     assert report.fleet.rows.complete
 
 
+def test_a_run_that_is_asked_to_end_finishes_its_cycle_and_resumed_repeats_to_the_byte(
+    config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "paused", config)
+
+    def ask(line: str) -> None:
+        if line.startswith("cycle 2/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(PausedError):
+        run_fleet(config, folder, nullcontext(), ask)
+    assert [path.name for path in folder.cycle_files()] == ["0000.json", "0001.json"]
+    assert not folder.end.exists()
+    assert events_of(folder)[-1] == "run-ended"
+    with pytest.raises(ValueError, match="look up"):
+        ray.get_actor(f"quasim {folder.path.resolve()} node-0")
+    report = run_fleet(config, folder, nullcontext(), lambda line: None)
+    assert artefacts(folder) == artefacts(finished[1])
+    assert report.fleet.rows.complete
+
+
+def test_a_driver_that_dies_leaves_its_agents_to_the_next(
+    config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path / "died", config)
+
+    def die(line: str) -> None:
+        if line.startswith("cycle 2/"):
+            raise InterruptedError
+
+    dead = Fleet(config, folder, tmp_path / "site", die)
+    with pytest.raises(InterruptedError):
+        dead.run()
+    # What a killed driver does not do: end its actors. Its thread dies with it.
+    dead._crew._stop.set()
+    dead._crew._thread.join()
+    fleet = Fleet(config, folder, tmp_path / "site", lambda line: None)
+    try:
+        found = {name: node._actor_id for name, node in fleet._crew.nodes.items()}
+        left = {name: node._actor_id for name, node in dead._crew.nodes.items()}
+        assert {name: found[name] for name in left} == left
+        fleet.run()
+        fleet.finish()
+    finally:
+        fleet.close()
+    cycles = {name: data for name, data in artefacts(folder).items() if name.endswith(".json")}
+    assert cycles == {name: data for name, data in artefacts(finished[1]).items() if name.endswith(".json")}
+    assert build_report(folder).fleet.rows.complete
+
+
+def events_of(folder: RunFolder) -> list[str]:
+    return [event.kind for event, _ in read_events(folder.events)]
+
+
+def test_what_happened_is_told_in_order(finished: tuple[Report, RunFolder]) -> None:
+    told = events_of(finished[1])
+    a_cycle = ["round-opened", "round-closed", "policy-released", "cycle-done"]
+    assert [kind for kind in told if not kind.startswith("policy-held")] == [
+        *["node-joined"] * 2,
+        "run-started",
+        *a_cycle * 2,
+        "node-joined",
+        *a_cycle * 2,
+        "run-ended",
+    ]
+    opened = [event for event, _ in read_events(finished[1].events) if event.kind == "round-opened"]
+    assert [(event.cycle, event.round, event.text) for event in opened[1:3]] == [
+        (1, 1, "2 nodes are asked"),
+        (2, 2, "3 nodes are asked"),
+    ]
+
+
+def test_the_state_of_the_fleet_is_shown_with_what_nobody_measured_left_open(
+    finished: tuple[Report, RunFolder],
+) -> None:
+    live = fleet_now(finished[1])
+    assert (live.policy_version, live.rows_stored) == (CYCLES, finished[0].fleet.rows.stored)
+    # Nodes that were there before the aggregator speak within a second, and the run may take no longer.
+    assert "node-2" in {node.pulse.node for node in live.nodes} <= {"node-0", "node-1", "node-2"}
+    assert {node.health for node in live.nodes} == {"left"}
+    for node in live.nodes:
+        assert (node.pulse.power_w, node.pulse.temperature_c, node.pulse.energy_source) == (None, None, "unmetered")
+        assert node.pulse.metered_why
+
+
+def test_a_machine_killed_in_mid_run_is_lost_at_once_and_the_others_go_on(
+    config: FleetConfig, tmp_path: Path, second_machine: Daemon
+) -> None:
+    elastic = replace(config, agents=None, late_agents=0, aggregation=AggregationConfig(floor=1))
+    folder = RunFolder.create(tmp_path / "elastic", elastic)
+
+    def kill(line: str) -> None:
+        if line.startswith("cycle 2/"):
+            second_machine.kill_raylet()
+
+    fleet = Fleet(elastic, folder, tmp_path / "site", kill)
+    try:
+        done = fleet.run()
+        end = fleet.finish()
+    finally:
+        fleet.close()
+    workers = [{record.node for record in cycle.records} for cycle in done]
+    assert workers[0] == workers[1] == {"node-0", "node-1"}
+    assert workers[3] == {"node-0"}
+    assert [cycle.round.abandoned for cycle in done] == [""] * CYCLES
+    assert [lost.name for lost in end.lost] == ["node-1"]
+    known = sum(len(r.stages()) for cycle in done for r in cycle.records if r.node == "node-1")
+    rows = build_report(folder).fleet.rows
+    assert rows.of_lost >= known > 0
+    assert rows.complete
+    (lost,) = [event for event, _ in read_events(folder.events) if event.kind == "node-lost"]
+    assert (lost.node, "second" in lost.text) == ("node-1", True)
+
+
+class Daemon(Protocol):
+    """A Ray daemon of the tests' cluster."""
+
+    def kill_raylet(self) -> object: ...
+
+
+@pytest.fixture
+def second_machine(ray_cluster: None) -> Iterator[Daemon]:
+    """Joins the tests' cluster as a machine of its own."""
+    params = ray._private.parameter.RayParams(
+        gcs_address=ray.get_runtime_context().gcs_address,
+        redis_address=ray.get_runtime_context().gcs_address,
+        labels={"quasim-node": "second"},
+        num_cpus=0,
+        object_store_memory=80 * 1024 * 1024,
+        min_worker_port=0,
+        max_worker_port=0,
+        node_manager_port=0,
+    )
+    daemon = ray._private.node.Node(params, head=False, shutdown_at_exit=False, spawn_reaper=False)
+    ray._private.services.wait_for_node(daemon.gcs_address, daemon.plasma_store_socket_name, 30)
+    started = [info.process for group in daemon.all_processes.values() for info in group]
+    yield daemon
+    daemon.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+    for process in started:
+        process.wait(30)
+
+
 def test_killed_actors_change_nothing(
     config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +283,7 @@ def test_killed_actors_change_nothing(
 
     def kill(line: str) -> None:
         if line.startswith("cycle"):
-            for actor in (fleet._aggregator, fleet._nodes["node-1"]):
+            for actor in (fleet._aggregator, fleet._crew.nodes["node-1"]):
                 ray.kill(actor, no_restart=False)
 
     fleet = Fleet(config, folder, Path(str(tmp_path / "site")), kill)
@@ -162,7 +310,7 @@ def test_actors_killed_in_the_middle_of_rounds_lose_nothing_but_their_part(
         cycle = len(fleet._done)
         delivered[cycle] += 1
         if delivered[cycle] == 3:
-            ray.kill(fleet._nodes["node-1"] if cycle == 0 else fleet._aggregator, no_restart=False)
+            ray.kill(fleet._crew.nodes["node-1"] if cycle == 0 else fleet._aggregator, no_restart=False)
         return deliver(rounds, step, *others)
 
     monkeypatch.setattr(Rounds, "_deliver", killing)
@@ -225,9 +373,8 @@ def test_a_round_below_its_floor_shares_nothing_and_the_run_goes_on(config: Flee
     folder = RunFolder.create(tmp_path / "floor", alone)
     fleet = Fleet(alone, folder, tmp_path / "site", lambda line: None)
     try:
-        # One of two nodes is lost for good: the floor of two cannot be met any more.
-        del fleet._nodes["node-1"]
-        fleet._start_nodes = lambda cycle: None  # type: ignore[method-assign]
+        # One of two nodes leaves before it could work: the floor of two cannot be met any more.
+        drain.request(folder.drained, "node-1")
         done = fleet.run()
         fleet.finish()
     finally:

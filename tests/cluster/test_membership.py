@@ -44,6 +44,42 @@ def test_a_run_enrols_its_nodes_and_those_that_join_begin_an_epoch(tmp_path: Pat
     assert (membership.roster.server, membership.roster.limits.floor) == (SERVER, 2)
 
 
+def enrolled(site: Path, count: int, config: FleetConfig = LOCAL) -> Membership:
+    membership = Membership(config, site, SERVER)
+    membership.admit({f"node-{n}": request(site, f"node-{n}") for n in range(count)})
+    return membership
+
+
+def test_a_node_that_is_gone_stays_a_member_while_rounds_can_do_without_it(tmp_path: Path) -> None:
+    membership = enrolled(tmp_path, 8)
+    before = membership.envelope
+    assert not membership.dismiss(frozenset())
+    assert not membership.dismiss(frozenset(("node-0",)))
+    assert membership.envelope == before
+
+
+def test_members_that_are_gone_make_room_where_rounds_could_not_finish_with_them(tmp_path: Path) -> None:
+    membership = enrolled(tmp_path, 8)
+    epoch = membership.roster.epoch
+    gone = frozenset(f"node-{n}" for n in range(5))
+    assert membership.dismiss(gone)
+    assert list(membership.roster.keys) == ["node-5", "node-6", "node-7"]
+    assert membership.roster.epoch == epoch + 1
+    assert membership.unknown({"node-0": 0, "node-5": 5}) == ["node-0"]
+
+
+def test_fewer_than_the_floor_are_no_roster(tmp_path: Path) -> None:
+    membership = enrolled(tmp_path, 3)
+    assert not membership.dismiss(frozenset(("node-0", "node-1")))
+    assert len(membership.roster.keys) == 3
+
+
+def test_nobody_but_its_owner_changes_a_sites_roster(tmp_path: Path) -> None:
+    found(tmp_path / "root", tmp_path / "site", "node-0", "node-1", "node-2")
+    membership = Membership(SITE, tmp_path / "site", SERVER)
+    assert not membership.dismiss(frozenset(("node-0", "node-1")))
+
+
 def test_a_second_run_of_the_same_nodes_keeps_the_epoch(tmp_path: Path) -> None:
     made = []
     for _ in range(2):

@@ -37,7 +37,8 @@ class Pair:
         here = ray.get_runtime_context().get_node_id()
         target = ReplaySpec((Recording(str(space)),))
         self.nodes = {
-            name: start_node(_spec(folder, name, target), target, "nobody", Place(here, 0)) for name in sorted(DEVICES)
+            name: start_node(_spec(folder, name, target), target, "nobody", Place(here, 0), f"{name} of {folder}")
+            for name in sorted(DEVICES)
         }
         self.aggregator = start_aggregator(_aggregator(folder), f"aggregator of {folder}", here)
         self.records = [ray.get(node.run_cycle.remote(0, None)) for node in self.nodes.values()]

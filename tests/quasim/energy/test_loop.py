@@ -14,7 +14,7 @@ from quasim.energy.duty import Aimd
 from quasim.energy.enforcer import RETRY_NS, Enforcer
 from quasim.energy.hands import SimulatedHands
 from quasim.energy.lease import CapLease, CapLeaseError, Charge
-from quasim.energy.loop import ControlLoop, Regulated
+from quasim.energy.loop import ControlLoop, Gauges, Regulated
 from quasim.energy.nvml_caps import nvml_caps
 from quasim.energy.plant import Physics, SimulatedGpu
 from quasim.energy.plant_meter import SimulatedMeter
@@ -197,6 +197,42 @@ def test_enforcing_keeps_the_temperature_and_counts_its_writes(
     assert seen.mode == "enforce"
     assert 0 < seen.writes == seen.advices
     assert gpu.setting.power_cap_w == SimulatedActuator(path).setting().power_cap_w == seen.last_cap_w
+
+
+def test_a_look_at_an_enforced_loop_shows_the_cap_that_holds(enforced: tuple[ControlLoop, SimulatedGpu, Path]) -> None:
+    loop, gpu, _ = enforced
+    live(loop, gpu, 5)
+    seen = loop.gauges()
+    assert seen.cap_w == gpu.setting.power_cap_w
+    assert seen.power_w is not None
+    assert (seen.source, seen.why) == (EnergySource.MODEL, "")
+
+
+def test_a_look_at_advice_shows_no_cap_and_asks_the_device_nothing() -> None:
+    gpu = SimulatedGpu(Physics())
+    asked: list[int] = []
+
+    def count(sample: Sample) -> Sample:
+        asked.append(sample.ts_ns)
+        return sample
+
+    loop = ControlLoop(Faulty(gpu, count), regulator())
+    assert loop.gauges() == Gauges(source=EnergySource.MODEL)
+    live(loop, gpu, 3)
+    seen = [loop.gauges() for _ in range(10)]
+    assert {gauges.cap_w for gauges in seen} == {None}
+    assert seen[0].temperature_c is not None
+    assert len(asked) == 3
+
+
+def test_a_look_after_a_read_that_failed_says_so_and_shows_nothing_old() -> None:
+    gpu = SimulatedGpu(Physics())
+    spoil: list[Callable[[Sample], Sample]] = [lambda sample: sample]
+    loop = ControlLoop(Faulty(gpu, lambda sample: spoil[0](sample)), regulator())
+    live(loop, gpu, 2)
+    spoil[0] = raising(BusyError("no answer"))
+    live(loop, gpu, 1)
+    assert loop.gauges() == Gauges(source=EnergySource.MODEL, why="the last read of the device failed")
 
 
 def test_closing_puts_back_what_was(enforced: tuple[ControlLoop, SimulatedGpu, Path]) -> None:

@@ -1,0 +1,112 @@
+"""Writes what is so now for whoever looks on: the state of the fleet twice a second, and events as they come."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from actors.board import Board
+from actors.live import Event, FleetLive, Kind
+from quasim.codec import to_json
+from quasim.errors import StorageError
+from storage.files import make_folder, storage_errors, write_fully
+
+LOG = logging.getLogger(__name__)
+
+PERIOD_S = 0.5
+
+
+class LiveFile:
+    """A thread that rewrites a file with what is on a board. A disk that is full is said once, and the fleet goes on.
+
+    Args:
+        clock: unix seconds.
+        told: also hears of it, in the same thread.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        told: Callable[[FleetLive], None] = lambda fleet: None,
+    ) -> None:
+        self._board, self._path, self._clock, self._told = board, path, clock, told
+        self._stop = threading.Event()
+        self._failed = False
+        self._writing = threading.Lock()
+        make_folder(path.parent)
+        self.write()
+        self._thread = threading.Thread(target=self._run, name="live-file", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write a last time and end the thread."""
+        self._stop.set()
+        self._thread.join()
+        self.write()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PERIOD_S):
+            self.write()
+
+    def write(self) -> None:
+        """Write now what is so now."""
+        with self._writing:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        now = self._board.live(self._clock())
+        self._told(now)
+        data = to_json(now)
+        # Not synced: after a power failure nothing of it is so any more.
+        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        try:
+            aside.write_bytes(data)
+            aside.replace(self._path)
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                LOG.warning("the state of the fleet cannot be written to %s: %s", self._path, error)
+            self._failed = True
+
+
+class EventLog:
+    """Appends events to a file, each as one whole line, also beside another process that does.
+
+    Args:
+        clock: unix seconds.
+
+    Raises:
+        StorageError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = path, clock
+        make_folder(path.parent)
+        with storage_errors("open the events", path):
+            self._handle: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def note(self, kind: Kind, text: str, *, node: str = "", round: int = -1, cycle: int = -1) -> None:
+        """Something happened now."""
+        self.write(Event(self._clock(), kind, node, round, cycle, text))
+
+    def write(self, event: Event) -> None:
+        """Append an event. A disk that is full is said, and the fleet goes on."""
+        if self._handle is None:
+            return
+        try:
+            with storage_errors("append to", self._path):
+                write_fully(self._handle, to_json(event) + b"\n")
+        except StorageError as error:
+            LOG.warning("an event is not logged (%s): %s", event.text, error)
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None

@@ -1,0 +1,231 @@
+"""The node agents of a run: starts them on the machines that there are, and notices who is lost, has come, or must go.
+
+    seat without a machine ──machine comes──► working ──machine is gone──► lost or left ──machine comes back──► working
+                                                 └──drain, between two cycles──► drained ──undrain──► working
+
+A thread looks every half second, so that what happens while all wait for a cycle shows at once. Seats are kept in the
+folder of the run: an agent whose machine comes back finds its state and its spool there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+import ray
+from ray.actor import ActorHandle
+
+from actors import drain
+from actors.live import Health, Kind, NodePulse
+from actors.live_file import EventLog
+from actors.node_spec import NodeSnapshot
+from actors.pulse import pulse_of
+from actors.remote import Place, RayAggregator, RayNode
+from cluster.calls import get
+from cluster.config import FleetConfig
+from cluster.machines import Machines, machines
+from cluster.placement import Machine, first_seats, newcomers, place
+from cluster.run_folder import RunFolder
+from cluster.seats import Seat, read_seats, write_seats
+from quasim.errors import QuasimError
+
+LOG = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+
+Node = ActorHandle[RayNode]
+
+Start = Callable[[Seat, Place], Node]
+
+
+class Crew:
+    """Who works for a run, and where.
+
+    Args:
+        start: starts the agent of a seat, or finds the one that an earlier driver left.
+        events: told who comes and goes.
+        cycle: from which the run goes on.
+
+    Raises:
+        ConfigError: a new run finds no machine as asked for, or too few GPUs.
+    """
+
+    def __init__(self, config: FleetConfig, folder: RunFolder, start: Start, events: EventLog, cycle: int) -> None:
+        self._config, self._folder, self._start, self._events = config, folder, start, events
+        self._cycle = cycle
+        self._lock = threading.RLock()
+        self._working: dict[str, tuple[Node, Place]] = {}
+        self._away: dict[str, Literal["lost", "left"]] = {}
+        self._draining: set[str] = set()
+        self._aggregator: ActorHandle[RayAggregator] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="crew", daemon=True)
+        found = machines()
+        self.driver = found.alive[0]
+        self._seats = read_seats(folder) or first_seats(config, found.alive)
+        write_seats(self._folder, self._seats)
+        # Whoever was told to leave while there was no driver is found first, so that it can leave in good order.
+        self._take_in(found, found.draining)
+
+    def _keep(self, at: int, seat: Seat) -> None:
+        self._seats[at] = seat
+        write_seats(self._folder, self._seats)
+
+    def watch(self, aggregator: ActorHandle[RayAggregator]) -> None:
+        """Look again and again from now on, and tell the aggregator what there is to see."""
+        self._aggregator = aggregator
+        self._thread.start()
+
+    def begin(self, cycle: int, busy: frozenset[str]) -> None:
+        """A cycle begins: who is to leave and is not busy leaves, and late agents join."""
+        with self._lock:
+            self._cycle = cycle
+            found = machines()
+            self.look(found)
+        for seat in self._leaving(busy, self._wished(found)):
+            self._let_go(seat)
+
+    def _wished(self, found: Machines) -> frozenset[str]:
+        """Names of agents and machines that are to leave."""
+        return drain.requested(self._folder.drained) | found.draining
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """The agents that work, by name."""
+        with self._lock:
+            return {name: node for name, (node, _) in sorted(self._working.items())}
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Names of those that have worked and do not any more."""
+        with self._lock:
+            return frozenset(self._away) | {seat.node for seat in self._seats if seat.left}
+
+    @property
+    def left(self) -> tuple[NodeSnapshot, ...]:
+        """Where those stood that were told to leave."""
+        with self._lock:
+            return tuple(seat.left for seat in self._seats if seat.left is not None)
+
+    @property
+    def joined(self) -> frozenset[str]:
+        """Names of all that have come so far, whatever became of them."""
+        with self._lock:
+            return frozenset(seat.node for seat in self._seats if seat.first_cycle <= self._cycle)
+
+    def holds(self, name: str, node: Node) -> bool:
+        """Whether this agent still is the one of that name."""
+        with self._lock:
+            return name in self._working and self._working[name][0] is node
+
+    def look_now(self) -> None:
+        """Do not wait for the next look of the thread."""
+        with self._lock:  # before asking: what one thread saw must not be taken in after what another saw later
+            self.look(machines())
+
+    def look(self, found: Machines) -> None:
+        """Take in how the cluster is: let go of who is gone, start who can be."""
+        self._take_in(found, self._wished(found))
+
+    def _take_in(self, found: Machines, wished: frozenset[str]) -> None:
+        with self._lock:
+            self._drop_lost({machine.node_id for machine in found.alive}, found.willing)
+            new = newcomers(self._config, found.alive, self._seats, self._cycle)
+            if new:
+                self._seats += new
+                write_seats(self._folder, self._seats)
+            for at in range(len(self._seats)):
+                self._fill(at, found.alive, wished)
+
+    def close(self) -> None:
+        """End the agents and with them their workers."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        told = [ref for name, node in self.nodes.items() if (ref := self._end(name, node)) is not None]
+        if told:
+            ray.wait(told, num_returns=len(told), timeout=LOOK_S)
+
+    def _end(self, name: str, node: Node) -> ray.ObjectRef[None] | None:
+        ray.kill(node)
+        return self._tell(name, "left")
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_S):
+            try:
+                self.look_now()
+            except Exception:  # whatever befalls one look, the next may see
+                LOG.exception("the machines of the cluster could not be looked at")
+
+    def _drop_lost(self, alive: set[str], willing: frozenset[str]) -> None:
+        for name, (node, where) in list(self._working.items()):
+            if where.machine not in alive:
+                del self._working[name]
+                self._draining.discard(name)
+                ray.kill(node)  # or Ray would hold its calls back until it has noticed, too
+                how: Literal["lost", "left"] = "left" if where.machine in willing else "lost"
+                self._away[name] = how
+                self._tell(name, how)
+                kind: Kind = "node-left" if how == "left" else "node-lost"
+                self._events.note(kind, f"{name}: machine {where.name} is gone", node=name, cycle=self._cycle)
+
+    def _fill(self, at: int, alive: Sequence[Machine], wished: frozenset[str]) -> None:
+        seat = self._seats[at]
+        if seat.node in self._working:
+            self._show_draining(seat, seat.meant_by(wished))
+            return
+        where = place(self._config, seat, alive)
+        if where is None or seat.first_cycle > self._cycle or seat.meant_by(wished):
+            return
+        self._working[seat.node] = (self._start(seat, where), where)
+        back = self._away.pop(seat.node, None) or seat.left
+        if seat.left is not None:
+            self._keep(at, msgspec.structs.replace(seat, left=None))
+        self._tell(seat.node, "ok")
+        self._greet(seat, where)
+        text = f"{seat.node} {'is back' if back else 'joins'} on {where.name} at cycle {self._cycle}"
+        self._events.note("node-joined", text, node=seat.node, cycle=self._cycle)
+
+    def _show_draining(self, seat: Seat, wished: bool) -> None:
+        if wished != (seat.node in self._draining):
+            (self._draining.add if wished else self._draining.discard)(seat.node)
+            self._tell(seat.node, "draining" if wished else "ok")
+
+    def _leaving(self, busy: frozenset[str], wished: frozenset[str]) -> list[Seat]:
+        with self._lock:
+            return [s for s in self._seats if s.node in self._working and s.node not in busy and s.meant_by(wished)]
+
+    def _let_go(self, seat: Seat) -> None:
+        """An agent says where it stands and ends. One that cannot stays, and is asked again before the next cycle."""
+        node = self.nodes.get(seat.node)
+        if node is None:
+            return
+        try:
+            stands: NodeSnapshot = get(node.leave.remote(), seat.node)
+        except QuasimError as error:
+            LOG.warning("%s does not leave: %s", seat.node, error)
+            return
+        with self._lock:
+            self._working.pop(seat.node, None)
+            self._draining.discard(seat.node)
+            self._keep(self._seats.index(seat), msgspec.structs.replace(seat, left=stands))
+        ray.kill(node)
+        self._tell(seat.node, "left")
+        text = f"{seat.node} has left {seat.machine}; {stands.waiting_rows} rows wait in its spool"
+        self._events.note("node-drained", text, node=seat.node, cycle=self._cycle)
+
+    def _tell(self, name: str, health: Health) -> ray.ObjectRef[None] | None:
+        if self._aggregator is None:
+            return None
+        heard: ray.ObjectRef[None] = self._aggregator.mark.remote(name, health, time.monotonic_ns())
+        return heard
+
+    def _greet(self, seat: Seat, where: Place) -> None:
+        """Say at once that an agent starts: it takes a second or two until it can itself."""
+        if self._aggregator is not None:
+            first: NodePulse = pulse_of(seat.node, where.name, "starting", None, time.time())
+            self._aggregator.pulse.remote(first)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from actors.board import Board
+from actors.live import Event, FleetLive
+from actors.live_file import EventLog, LiveFile
+from actors.pulse import pulse_of
+from quasim.codec import from_json
+from quasim.errors import StorageError
+
+
+def shown(path: Path) -> FleetLive:
+    return from_json(path.read_bytes(), FleetLive)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_file_is_there_at_once_and_follows_the_board(tmp_path: Path) -> None:
+    board, path = Board(), tmp_path / "live" / "fleet.json"
+    live = LiveFile(board, path, lambda: 7.0)
+    try:
+        assert shown(path) == FleetLive(7.0, (), "idle", -1, 0, 0)
+        board.heard(pulse_of("node-0", "here", "idle", None, 7.0), 7.0)
+        until(lambda: len(shown(path).nodes) == 1)
+    finally:
+        live.close()
+    assert [entry.name for entry in path.parent.iterdir()] == ["fleet.json"]
+
+
+def test_closing_writes_what_came_last(tmp_path: Path) -> None:
+    board, path = Board(), tmp_path / "fleet.json"
+    live = LiveFile(board, path, lambda: 7.0)
+    board.heard(pulse_of("node-0", "here", "idle", None, 7.0), 7.0)
+    live.close()
+    assert [node.pulse.node for node in shown(path).nodes] == ["node-0"]
+
+
+def test_a_folder_that_goes_away_is_said_once_and_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "live" / "fleet.json"
+    live = LiveFile(Board(), path, lambda: 7.0)
+    path.unlink()
+    path.parent.rmdir()
+    until(lambda: "cannot be written" in caplog.text)
+    path.parent.mkdir()
+    until(path.exists)
+    live.close()
+    assert caplog.text.count("cannot be written") == 1
+
+
+def test_events_of_two_writers_stand_in_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "live" / "events.jsonl"
+    driver, aggregator = EventLog(path, lambda: 1.0), EventLog(path, lambda: 2.0)
+    for number in range(50):
+        driver.note("cycle-done", "8 nodes", cycle=number, round=number)
+        aggregator.note("batch-refused", "schema: not ours", node="node-1")
+    driver.close()
+    aggregator.close()
+    events = [from_json(line, Event) for line in path.read_bytes().splitlines()]
+    assert events[:2] == [
+        Event(1.0, "cycle-done", "", 0, 0, "8 nodes"),
+        Event(2.0, "batch-refused", "node-1", -1, -1, "schema: not ours"),
+    ]
+    assert len(events) == 100
+
+
+def test_a_log_goes_on_where_an_earlier_one_ended_and_a_closed_one_is_silent(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    for text in ("first", "second"):
+        log = EventLog(path, lambda: 1.0)
+        log.note("run-started", text)
+        log.close()
+        log.note("run-ended", "too late")
+    assert [from_json(line, Event).text for line in path.read_bytes().splitlines()] == ["first", "second"]
+
+
+def test_events_that_can_never_be_written_are_an_error_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").mkdir()
+    with pytest.raises(StorageError, match=r"events\.jsonl"):
+        EventLog(tmp_path / "events.jsonl")

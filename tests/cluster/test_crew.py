@@ -1,0 +1,157 @@
+"""The agents of a run as machines go and come: real agents on the one machine of the tests, which seems to go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.exceptions import RayActorError
+
+from actors import drain
+from actors.live_file import EventLog
+from actors.remote import Place, start_aggregator, start_node
+from aggregation.agreement import Agreement
+from aggregation.catalogue import Catalogue
+from aggregation.signing import PolicySigner
+from cluster.config import FleetConfig
+from cluster.crew import Crew, Node
+from cluster.events import read_events
+from cluster.machines import Machines, machines, refuses
+from cluster.placement import Machine
+from cluster.run_folder import RunFolder
+from cluster.seats import Seat, read_seats
+from cluster.specs import Specs
+from quasim.targets.spec import Recording, ReplaySpec
+from storage.keys import load_or_create_key
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+class Run:
+    """A crew of one agent for each machine, and the aggregator that they send to."""
+
+    def __init__(self, folder: Path, space: Path) -> None:
+        self._target = ReplaySpec((Recording(str(space)),))
+        self.config = FleetConfig(target=self._target, agents=None)
+        self.folder = RunFolder.create(folder / "run", self.config)
+        key = PolicySigner(load_or_create_key(folder / "signing.key")).public_key
+        self._specs = Specs(self.config, self.folder, folder, self._target.problems(), key, None)
+        self._events = EventLog(self.folder.events)
+        self._name = f"crew of {folder}"
+        self.crew = self.another()
+        (node,) = self.crew.nodes.values()
+        catalogue = Catalogue.from_bytes(ray.get(node.catalogue.remote()))
+        told = self._specs.aggregator(catalogue, Agreement(secure=False))
+        self.aggregator = start_aggregator(told, self._name, self.crew.driver.node_id)
+
+    def another(self) -> Crew:
+        """As a driver makes it."""
+        return Crew(self.config, self.folder, self._start, self._events, 0)
+
+    def _start(self, seat: Seat, place: Place) -> Node:
+        name = f"{self._name} {seat.node}"
+        return start_node(self._specs.node(seat), self._target, self._name, place, name)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event, _ in read_events(self.folder.events)]
+
+    def close(self) -> None:
+        self.crew.close()
+        ray.kill(self.aggregator)
+        self._events.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, recorded_space: Path) -> Iterator[Run]:
+    made = Run(tmp_path, recorded_space)
+    yield made
+    made.close()
+
+
+def test_a_machine_that_goes_takes_its_agent_and_brings_it_back_with_its_state(run: Run) -> None:
+    (node,) = run.crew.nodes.values()
+    before = ray.get(node.run_cycle.remote(0, None))
+    pending = node.top.remote(before.problems[0].problem, 1)
+    run.crew.look(Machines(()))
+    assert not run.crew.nodes
+    assert run.crew.gone == run.crew.joined == frozenset(("node-0",))
+    assert not run.crew.holds("node-0", node)
+    assert run.kinds == ["node-joined", "node-lost"]
+    with pytest.raises(RayActorError):
+        ray.get([pending, node.snapshot.remote()], timeout=20)
+    run.crew.look(machines())
+    (again,) = run.crew.nodes.values()
+    assert run.crew.holds("node-0", again)
+    assert run.crew.gone == frozenset()
+    assert ray.get(again.run_cycle.remote(0, None)) == before
+    assert run.kinds == ["node-joined", "node-lost", "node-joined"]
+
+
+def test_the_aggregator_hears_who_goes_and_who_starts(run: Run) -> None:
+    run.crew.watch(run.aggregator)
+    run.crew.look(Machines(()))
+    run.crew.look_now()
+    deadline = time.monotonic() + 20
+    while not (live := ray.get(run.aggregator.live.remote())).nodes or live.nodes[0].health != "ok":
+        assert time.monotonic() < deadline
+    assert (live.nodes[0].pulse.node, live.nodes[0].pulse.machine) == ("node-0", run.crew.driver.name)
+
+
+def test_a_machine_that_left_in_good_order_is_not_called_lost(run: Run) -> None:
+    run.crew.look(Machines((), willing=frozenset((run.crew.driver.node_id,))))
+    assert run.kinds == ["node-joined", "node-left"]
+
+
+def test_a_drained_node_leaves_between_cycles_and_comes_back_when_it_may(run: Run) -> None:
+    (node,) = run.crew.nodes.values()
+    record = ray.get(node.run_cycle.remote(0, None))
+    drain.request(run.folder.drained, "node-0")
+    run.crew.begin(1, busy=frozenset(("node-0",)))
+    assert list(run.crew.nodes) == ["node-0"]
+    run.crew.begin(2, busy=frozenset())
+    (left,) = run.crew.left
+    assert not run.crew.nodes
+    assert (left.cycle, left.sent, left.waiting_rows) == (0, len(record.stages()), 0)
+    run.crew.look_now()
+    assert run.crew.nodes == {}
+    drain.withdraw(run.folder.drained, "node-0")
+    run.crew.look_now()
+    assert (list(run.crew.nodes), run.crew.left) == (["node-0"], ())
+    assert run.kinds == ["node-joined", "node-drained", "node-joined"]
+
+
+def test_no_agent_starts_on_a_machine_that_is_about_to_end(run: Run) -> None:
+    here = run.crew.driver
+    draining = Machines((here,), draining=frozenset((here.name,)))
+    run.crew.look(Machines(()))
+    run.crew.look(draining)
+    assert run.crew.nodes == {}
+    run.crew.look(Machines((here,)))
+    assert list(run.crew.nodes) == ["node-0"]
+
+
+def test_a_machine_that_comes_while_a_cycle_runs_gets_an_agent_at_once(run: Run) -> None:
+    run.crew.begin(3, busy=frozenset())
+    here = run.crew.driver
+    twin = Machine(here.node_id, 0, {"quasim-node": "twin"}, here.address)
+    run.crew.look(Machines((here, twin)))
+    assert list(run.crew.nodes) == ["node-0", "node-1"]
+    assert [(seat.machine, seat.first_cycle) for seat in read_seats(run.folder)] == [(here.name, 0), ("twin", 3)]
+
+
+def test_seats_of_an_earlier_driver_are_kept_and_its_agents_found(run: Run) -> None:
+    (node,) = run.crew.nodes.values()
+    (found,) = run.another().nodes.values()
+    assert found._actor_id == node._actor_id
+    assert len(read_seats(run.folder)) == 1
+
+
+def test_a_daemon_that_was_killed_refuses_and_one_that_listens_does_not() -> None:
+    (here,) = machines().alive
+    assert not refuses(here)
+    assert refuses(Machine(here.node_id, 0, {}, "127.0.0.1", 1))
+    assert not refuses(Machine(here.node_id, 0, {}, here.address))
