@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: env run test test-engine test-fleet check bench hip-check peers format clean
+.PHONY: env run test test-engine test-cluster test-fleet check bench hip-check peers format clean
 
 env: $(STAMP)
 
@@ -17,14 +17,17 @@ $(STAMP): pyproject.toml
 run: env            ## a local fleet: 4 agents, a late joiner, 3 kernel families, 10 cycles
 	$(BIN)/quasim run configs/local.yaml
 
-test: env           ## every test that runs without a GPU: two halves, side by side
-	$(MAKE) --no-print-directory --output-sync=line --jobs 2 test-engine test-fleet
+test: env           ## every test that runs without a GPU: three parts, side by side, since Ray's wait much
+	$(MAKE) --no-print-directory --output-sync=line --jobs 3 test-engine test-cluster test-fleet
 
 test-engine: env
 	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests/quasim
 
+test-cluster: env
+	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests/cluster
+
 test-fleet: env
-	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests --ignore tests/quasim
+	$(BIN)/python -m pytest -q -m "not gpu" -p no:cacheprovider tests --ignore tests/quasim --ignore tests/cluster
 
 check: env          ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -229,7 +229,7 @@ def _row(path: Path, found: dict[Genome, Truth], metered: int, given: argparse.N
 def options(parser: argparse.ArgumentParser) -> None:
     """How much."""
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--strategy", default="evolution")
+    parser.add_argument("--strategy", default="portfolio")
 
 
 if __name__ == "__main__":

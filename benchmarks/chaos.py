@@ -18,7 +18,7 @@ from storage.queries import open_dataset
 
 RUNS = 4
 KILLS = 5
-VICTIMS = {"worker": "quasim.worker", "agent": "ray::RayNode", "aggregator": "ray::Aggregator"}
+VICTIMS = {"worker": "quasim.worker", "agent": "ray::RayNode", "aggregator": "ray::RayAggregator"}
 """Kinds of processes by what their command line holds."""
 
 MARK = "QUASIM_CHAOS_RUN"

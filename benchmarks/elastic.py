@@ -150,7 +150,8 @@ class Changes:
             time.sleep(0.02)
         shown_s = time.time() - made
         event_s = next(
-            (event.at - made for event, _ in read_events(self._folder.events) if self._is(event, step, begin)), None
+            (event.at - made for event, _ in read_events(self._folder.events) if self._is(event, step, begin)),
+            SEEN if step.events else None,
         )
         self.rows.append(
             {"machine": step.machine, "was": step.what, "shown after, s": shown_s, "event after, s": event_s}

@@ -68,8 +68,11 @@ class Crew:
         self.driver = found.alive[0]
         self._seats = read_seats(folder) or first_seats(config, found.alive)
         write_seats(self._folder, self._seats)
-        # Whoever was told to leave while there was no driver is found first, so that it can leave in good order.
-        self._take_in(found, found.draining)
+        # Whoever was told to leave while there was no driver is found first, so that it can leave in good order. Who
+        # has left stays away.
+        wished = drain.requested(folder.drained)
+        away = frozenset(seat.node for seat in self._seats if seat.left and seat.meant_by(wished))
+        self._take_in(found, found.draining | away)
 
     def _keep(self, at: int, seat: Seat) -> None:
         self._seats[at] = seat
@@ -210,10 +213,10 @@ class Crew:
             LOG.warning("%s does not leave: %s", seat.node, error)
             return
         with self._lock:
+            ray.kill(node)  # before the seat is free: who comes back at this moment must not be found under its name
             self._working.pop(seat.node, None)
             self._draining.discard(seat.node)
             self._keep(self._seats.index(seat), msgspec.structs.replace(seat, left=stands))
-        ray.kill(node)
         self._tell(seat.node, "left")
         text = f"{seat.node} has left {seat.machine}; {stands.waiting_rows} rows wait in its spool"
         self._events.note("node-drained", text, node=seat.node, cycle=self._cycle)

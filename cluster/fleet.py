@@ -121,6 +121,8 @@ class Fleet:
                 return self._done
             self._crew.begin(cycle, self._busy_names)
             self._await_nodes()
+            if self._stop():  # while none was there: a cycle of nobody is none
+                return self._done
             policy = self._cycle(cycle, policy)
         self._adopt(policy)
         return self._done

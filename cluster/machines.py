@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,11 +62,8 @@ def refuses(machine: Machine) -> bool:
     minute. A machine that does not answer at all may be slow, and is left to Ray's judgement."""
     if not machine.port:
         return False
-    with suppress(TimeoutError):
-        try:
-            socket.create_connection((machine.address, machine.port), PROBE_S).close()
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
+    try:
+        socket.create_connection((machine.address, machine.port), PROBE_S).close()
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError)
     return False

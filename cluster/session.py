@@ -58,7 +58,7 @@ def _run(config: FleetConfig, folder: RunFolder, say: Callable[[str], None]) -> 
 
 @contextmanager
 def _asked_to_end(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM came; a second one ends the process at once, as it would have without us."""
+    """Whether SIGTERM came; a second one is left to whoever listened before: Ray, which ends the process."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # where Python lets nobody listen to signals
         yield asked.is_set

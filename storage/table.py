@@ -147,9 +147,9 @@ class TelemetryTable:
         names = (self._path.with_name(f"{self._path.name}-{number}.broken") for number in range(1 << 16))
         aside = next(name for name in names if not name.exists())
         LOG.error("the table %s is made again from its segments (%s); what it was is now %s", self._path, error, aside)
-        self.close()
         with storage_errors("set aside", self._path):
             self._path.rename(aside)
+        self.close()
         self._owned = Ownership(make_folder(self._path))
 
     def _count_small(self) -> int:

@@ -88,7 +88,7 @@ def ask(table: DeltaTable, sql: str) -> pa.RecordBatchReader:
     """The rows that a query gives, read as they are asked for. The table is called ``telemetry`` in it.
 
     Raises:
-        DataError: not one SELECT, WITH or DESCRIBE, or not one that the table can answer.
+        DataError: not one SELECT, WITH or DESCRIBE, or not one that the table can answer; also while rows are read.
     """
     if not sql.strip().lower().startswith(_QUESTIONS):
         # COPY and CREATE EXTERNAL TABLE reach any file of the user's; a question has no need of them.
@@ -96,7 +96,7 @@ def ask(table: DeltaTable, sql: str) -> pa.RecordBatchReader:
     try:
         found = QueryBuilder().register(NAME, table).execute(sql)
     except Exception as error:  # the engine raises bare exceptions for what it cannot plan
-        raise DataError(f"the query cannot be answered ({_short(error)})", "see `DESCRIBE telemetry`") from error
+        raise _unanswered(error) from error
     return _plain(pa.RecordBatchReader.from_stream(found))
 
 
@@ -104,7 +104,19 @@ def _plain(found: pa.RecordBatchReader) -> pa.RecordBatchReader:
     """Texts and bytes as all of Arrow's tools know them, instead of the engine's views."""
     views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
     schema = pa.schema([field.with_type(views.get(field.type, field.type)) for field in found.schema])
-    return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in found))
+    return pa.RecordBatchReader.from_batches(schema, _batches(found, schema))
+
+
+def _batches(found: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in found:
+            yield batch.cast(schema)
+    except pa.ArrowException as error:  # a division by zero shows only now, as does a file that is gone
+        raise _unanswered(error) from error
+
+
+def _unanswered(error: Exception) -> DataError:
+    return DataError(f"the query cannot be answered ({_short(error)})", "see `DESCRIBE telemetry`")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,10 @@ def dashboard(
     )
     with closing(place.listen()) as listening:
         console().print(f"{place.url(listening)}  (log in with the token in {file})")
-        server(app, place.tls).run(sockets=[listening])
+        serving = server(app, place.tls)
+        serving.run(sockets=[listening])
+        if serving.ended_by == signal.SIGINT:
+            raise KeyboardInterrupt  # uvicorn raises it again, but not in every Python, nor where a parent ignores it
 
 
 def _chosen(run: Path | None, runs: Path | None) -> Path:

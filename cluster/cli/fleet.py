@@ -18,6 +18,7 @@ from cluster.run_folder import RunFolder
 from cluster.seats import named, read_seats
 from quasim.codec import from_json
 from quasim.errors import ConfigError, DataError
+from quasim.trial import EnergySource
 from storage.files import storage_errors
 
 app = typer.Typer(help="A fleet as a whole.", no_args_is_help=True)
@@ -128,9 +129,10 @@ def status_table(live: FleetLive, now: float) -> Table:
 def _cells(node: NodeLive, at: float) -> tuple[str, ...]:
     pulse = node.pulse
     does = f"{pulse.state} {pulse.problem}".rstrip()
-    power = "unmetered" if pulse.power_w is None else f"{pulse.power_w:.0f} W"
+    model = " (model)" if pulse.energy_source == EnergySource.MODEL.value else ""
+    power = "unmetered" if pulse.power_w is None else f"{pulse.power_w:.0f} W{model}"
     cap = "" if pulse.cap_w is None else f" / {pulse.cap_w:.0f} W"
-    heat = "unmetered" if pulse.temperature_c is None else f"{pulse.temperature_c:.0f} °C"
+    heat = "unmetered" if pulse.temperature_c is None else f"{pulse.temperature_c:.0f} °C{model}"
     rows = f"{pulse.rows_acknowledged} of {pulse.rows_sent}"
     heard = f"{at - node.heard_at:.1f} s ago"
     cycle = "" if pulse.cycle < 0 else str(pulse.cycle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -25,7 +26,7 @@ NO_PROGRAM = "this build tunes kernels alone: no program has an arena or an infl
 
 NEEDS: dict[str, frozenset[str]] = {
     # Time alone can turn a run silent, so that it is built at every look.
-    "run": frozenset(("clock", "live", "log", "events", "table")),
+    "run": frozenset(("clock", "live", "log", "events")),
     "fleet": frozenset(("live", "log")),
     "search": frozenset(("table",)),
     "rounds": frozenset(("log",)),
@@ -89,10 +90,9 @@ class Desk:
             stamp = self._table.stamp()
             if stamp == self._table_stamp and self._telemetry is not NOT_YET:
                 return []
-            telemetry = self._table.read()
+            telemetry = self._named(self._table.read())
         with self._lock:
             self._telemetry, self._table_stamp = telemetry, stamp
-            self._names.refresh()
             self._replays.clear()
             return self._rebuild([view for view, needs in NEEDS.items() if "table" in needs])
 
@@ -108,6 +108,14 @@ class Desk:
             return self._views[name]
         kept = self._replays.get((name, until))
         return kept if kept is not None else self._replay(name, until)
+
+    def _named(self, telemetry: Telemetry) -> Telemetry:
+        """With the newest names; where those cannot be read, a note says so and ids stay hashed."""
+        try:
+            self._names.refresh()
+        except QuasimError as error:
+            return replace(telemetry, notes=(*telemetry.notes, str(error)))
+        return telemetry
 
     def _replay(self, name: str, until: int) -> bytes:
         with self._asking:
@@ -132,7 +140,7 @@ class Desk:
     def _build(self, name: str, telemetry: Telemetry, until: int | None) -> View:
         run, names = self._run, self._names
         builders: dict[str, Callable[[], View]] = {
-            "run": lambda: run_view(run, names, telemetry, self._clock(), self._runs(), until, self._trouble),
+            "run": lambda: run_view(run, names, self._clock(), self._runs(), until, self._trouble),
             "fleet": lambda: fleet_view(run, names, until),
             "search": lambda: search_view(telemetry, names, until),
             "rounds": lambda: rounds_view(run, until),

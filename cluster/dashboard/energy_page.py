@@ -57,7 +57,7 @@ def _kernel(
     parts = [joules for r in records for problem, joules in r.spent.by_problem if problem.kernel == kernel]
     return KernelEnergy(
         kernel=kernel,
-        spent_j=None if campaign.joules is None else sum(parts),
+        spent_j=sum(parts) if parts and campaign.joules is not None else None,
         metered=launches.metered if launches else None,
         trials=launches.trials if launches else None,
         least_j=launches.least_j if launches else None,

@@ -7,7 +7,6 @@ from typing import Literal
 
 from cluster.dashboard.names import Names
 from cluster.dashboard.run_reader import RunReader
-from cluster.dashboard.telemetry import Telemetry
 from cluster.dashboard.views import RunView
 
 SILENT_S = 10.0
@@ -20,7 +19,6 @@ PAGES = ("fleet", "search", "rounds", "energy", "certificates", "events")
 def run_view(
     run: RunReader,
     names: Names,
-    telemetry: Telemetry,
     now: float,
     runs: Sequence[str],
     until: int | None = None,
@@ -48,12 +46,11 @@ def run_view(
         devices=_devices(run),
         problems=tuple(dict.fromkeys(map(names.problem, run.problems))),
         policy_version=outcome.policy_version if outcome else 0,
-        rows=telemetry.rows,
         named=names.known,
         runs=tuple(runs),
         pages=PAGES,
         until=until,
-        notes=(trouble, *telemetry.notes) if trouble else telemetry.notes,
+        notes=(trouble,) if trouble else (),
     )
 
 

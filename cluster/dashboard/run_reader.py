@@ -17,7 +17,7 @@ from cluster.run_folder import RunFolder
 from cluster.run_log import FleetCycle, FleetEnd, MoveLog, RoundLog, RoundOutcome
 from quasim.codec import from_json
 from quasim.energy.loop import Regulated
-from quasim.errors import DataError
+from quasim.errors import DataError, QuasimError
 from quasim.trial import Problem
 from storage.files import storage_errors
 
@@ -84,13 +84,20 @@ class RunReader:
 
         Args:
             sources: ``live``: state of the fleet; ``events``; ``log``: all else but the telemetry.
+
+        Raises:
+            StorageError, DataError: the first source that cannot be read; the others were, all the same.
         """
-        if "live" in sources:
-            self.live = _read(self.folder.fleet_now, FleetLive) if self.folder.fleet_now.exists() else None
-        if "events" in sources:
-            self._read_events()
-        if "log" in sources:
-            self._read_log()
+        readers = {"live": self._read_live, "events": self._read_events, "log": self._read_log}
+        troubles: list[QuasimError] = []
+        for source, read in readers.items():
+            try:
+                if source in sources:
+                    read()
+            except QuasimError as error:
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
 
     def cycles(self, until: int | None = None) -> list[FleetCycle]:
         """Finished cycles in order, their records without trials."""
@@ -120,6 +127,9 @@ class RunReader:
         if until is None:
             return self._events
         return list(takewhile(lambda event: event.cycle <= until, self._events))
+
+    def _read_live(self) -> None:
+        self.live = _read(self.folder.fleet_now, FleetLive) if self.folder.fleet_now.exists() else None
 
     def _read_log(self) -> None:
         # A resumed run may have settled its configuration anew.

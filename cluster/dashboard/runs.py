@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from cluster.dashboard.desk import Desk
 from cluster.dashboard.names import Names
 from cluster.dashboard.refresher import Refresher, Threads
 from cluster.run_folder import RunFolder
-from quasim.errors import StorageError, UnknownNameError
+from quasim.errors import DataError, StorageError, UnknownNameError
 from storage.files import storage_errors
 
 MOST_OPEN = 4
@@ -36,11 +36,12 @@ class Runs:
 
     Raises:
         StorageError: there is no run at ``path``, or no folder.
+        DataError: the run is of another version.
     """
 
     def __init__(self, path: Path, names: Names, *, many: bool = False, clock: Callable[[], float] = time.time) -> None:
         if not many:
-            RunFolder.open(path)
+            RunFolder.open(path).load_config()
         elif not path.is_dir():
             raise StorageError(f"there is no folder {path}", "give the folder that `quasim run` makes its runs in")
         self._path, self._many, self._site_names, self._clock = path, many, names, clock
@@ -64,7 +65,7 @@ class Runs:
         """The reader of a run.
 
         Args:
-            name: "" for the newest.
+            name: "" for the newest that can be read.
 
         Raises:
             UnknownNameError: there is no such run.
@@ -73,7 +74,16 @@ class Runs:
         known = self.names()
         if not known or name not in ("", *known):
             raise UnknownNameError(f"no run {name!r}", "choose one of the runs that the server shows")
-        name = name or known[0]
+        return await (self._reader(name) if name else self._newest(known))
+
+    async def _newest(self, known: Sequence[str]) -> Refresher:
+        """A run of another version must not hide those before it."""
+        for name in known[:-1]:
+            with suppress(StorageError, DataError):
+                return await self._reader(name)
+        return await self._reader(known[-1])
+
+    async def _reader(self, name: str) -> Refresher:
         async with self._opening:
             found = self._open.pop(name, None) or await self._start(name)
             self._open[name] = found

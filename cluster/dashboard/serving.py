@@ -7,6 +7,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -101,7 +102,22 @@ class Place:
         return f"{'https' if self.tls else 'http'}://{host}:{listening.getsockname()[1]}/"
 
 
-def server(app: ASGIApp, tls: Tls | None = None) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that knows by which signal it was asked to end.
+
+    Attributes:
+        ended_by: None while it was not asked.
+    """
+
+    ended_by: int | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Finish what runs, and end."""
+        self.ended_by = sig
+        super().handle_exit(sig, frame)
+
+
+def server(app: ASGIApp, tls: Tls | None = None) -> Server:
     """The server of an app; its ``run(sockets=[…])`` answers until SIGINT or SIGTERM."""
     config = uvicorn.Config(
         app,
@@ -118,4 +134,4 @@ def server(app: ASGIApp, tls: Tls | None = None) -> uvicorn.Server:
         ssl_keyfile=str(tls.key) if tls else None,
         timeout_graceful_shutdown=STOP_S,
     )
-    return uvicorn.Server(config)
+    return Server(config)

@@ -27,7 +27,6 @@ class RunView(msgspec.Struct, frozen=True):
         cycles_done, cycles: of those configured.
         started_at: unix seconds; None where no event says so.
         policy_version: in force; 0 before the first.
-        rows: telemetry rows in the table; None where it cannot be read.
         runs: names of the runs that this server shows, newest first.
         pages: that have something to show, in the order of the menu.
     """
@@ -44,7 +43,6 @@ class RunView(msgspec.Struct, frozen=True):
     devices: tuple[str, ...]
     problems: tuple[str, ...]
     policy_version: int
-    rows: int | None
     named: bool
     runs: tuple[str, ...]
     pages: tuple[str, ...]

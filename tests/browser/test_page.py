@@ -64,6 +64,21 @@ def test_a_page_draws_its_charts_and_is_accessible(viewer: Viewer, name: str) ->
     assert viewer.violations() == []
 
 
+@pytest.mark.parametrize("name", ["fleet", "energy"])
+def test_watts_of_a_simulated_device_are_never_called_metered(viewer: Viewer, name: str) -> None:
+    summary = viewer.go(name).locator(f"#{name}-power .summary")
+    expect(summary).to_contain_text("modelled (simulated, not measured)")
+    expect(summary).not_to_contain_text(" metered")
+
+
+def test_a_link_to_a_run_that_is_gone_says_so(viewer: Viewer) -> None:
+    viewer.page.goto(f"{viewer.address}/#/fleet?run=gone")
+    expect(viewer.page.locator("#notes")).to_contain_text("no run 'gone'")
+    # What the browser itself says of the refused question.
+    assert all("404" in said for said in viewer.said)
+    viewer.said.clear()
+
+
 def test_dark_pages_keep_their_contrast_and_the_choice_outlives_the_visit(browser: Browser, address: str) -> None:
     with Viewer.opened(browser, address, dark=True) as viewer:
         viewer.sign_in()

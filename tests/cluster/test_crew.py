@@ -117,7 +117,7 @@ def test_a_drained_node_leaves_between_cycles_and_comes_back_when_it_may(run: Ru
     assert not run.crew.nodes
     assert (left.cycle, left.sent, left.waiting_rows) == (0, len(record.stages()), 0)
     run.crew.look_now()
-    assert run.crew.nodes == {}
+    assert run.crew.nodes == run.another().nodes == {}
     drain.withdraw(run.folder.drained, "node-0")
     run.crew.look_now()
     assert (list(run.crew.nodes), run.crew.left) == (["node-0"], ())

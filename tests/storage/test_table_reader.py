@@ -41,6 +41,23 @@ def test_a_question_that_cannot_be_answered_says_why_in_one_line(table: Path, sq
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("sql", ["SELECT 1 / 0 FROM telemetry", "SELECT CAST(kernel AS INT) FROM telemetry"])
+def test_so_does_one_that_fails_while_its_rows_are_read(table: Path, sql: str) -> None:
+    with pytest.raises(DataError, match="cannot be answered"):
+        ask(open_table(table), sql).read_all()
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT * FROM '{}'", "WITH x AS (SELECT 1) INSERT INTO telemetry SELECT * FROM telemetry"]
+)
+def test_no_file_of_the_user_is_read_and_no_row_is_written(table: Path, tmp_path: Path, sql: str) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="cannot be answered"):
+        ask(open_table(table), sql.format(other)).read_all()
+    assert snapshot(open_table(table)).version == 1
+
+
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"no telemetry table in .*nowhere"):
         open_table(tmp_path / "nowhere")

@@ -47,7 +47,7 @@ function untilOf({ choices }) {
 
 function paint(view, until) {
   shown = { name: mounted.page.name, until, view };
-  notes(view.notes);
+  remarks();
   mounted.update(view, readRoute().choices);
   part("main").dataset.ready = mounted.page.name;
 }
@@ -68,6 +68,11 @@ function mount(page) {
   document.title = `${page.title} – QuASIM`;
 }
 
+// What could not be read of the whole run, and what this page lacks.
+function remarks() {
+  if (shown) notes([...new Set([...headed.notes, ...shown.view.notes])]);
+}
+
 function notes(texts) {
   fill(part("notes"), ...texts.map((text) => element("li", { text })));
   part("notes").hidden = texts.length === 0;
@@ -75,6 +80,7 @@ function notes(texts) {
 
 function heading(run) {
   headed = run;
+  remarks();
   part("run").textContent = run.name;
   const state = run.until === null ? run.state : `replay of cycle ${run.until}`;
   part("state").textContent =
@@ -160,7 +166,10 @@ function enter() {
 }
 
 function failed(error) {
-  if (!(error instanceof Unauthorized)) return notes([`This page cannot be read: ${error.message}.`]);
+  if (!(error instanceof Unauthorized)) {
+    enter();
+    return notes([`This page cannot be read: ${error.message}.`]);
+  }
   source.close();
   newest = mounted = null;
   part("app").hidden = true;

@@ -25,6 +25,22 @@ export function quantity(value, unit, missing = UNMETERED) {
   return `${Number((value / scale).toPrecision(3))} ${prefix}${unit}`;
 }
 
+// Where watts and joules come from; those of a simulated device are never taken for measured ones.
+export function sourceText(source) {
+  return source === "model" ? "model: simulated, not measured" : source || UNMETERED;
+}
+
+// Of how many nodes figures are there, those of a model apart.
+export function meteredText(sources, total) {
+  const modelled = sources.filter((source) => source === "model").length;
+  const metered = sources.length - modelled;
+  const said = [
+    metered ? `${count(metered)} metered` : "",
+    modelled ? `${count(modelled)} modelled (simulated, not measured)` : "",
+  ];
+  return `Of ${plural(total, "node")}, ${said.filter(Boolean).join(" and ")}`;
+}
+
 export function time(nanoseconds, missing = "not measured") {
   return known(nanoseconds) ? quantity(nanoseconds / 1e9, "s") : missing;
 }

@@ -2,7 +2,7 @@
 
 import { axis, chartCard, spreadAxis, tooltip } from "./card.js";
 import { element, renew, table } from "./dom.js";
-import { UNMETERED, clock, count, known, plural, quantity } from "./format.js";
+import { UNMETERED, clock, count, known, meteredText, plural, quantity, sourceText } from "./format.js";
 
 export const energyPage = {
   name: "energy",
@@ -46,10 +46,6 @@ function energyFacts(view) {
   return `Tuning drew ${quantity(view.joules, "J")}${idle} (${sourceText(view.source)}).`;
 }
 
-function sourceText(source) {
-  return source === "model" ? "model: simulated, not measured" : source;
-}
-
 function nodeRow(node) {
   return [
     node.node,
@@ -82,7 +78,8 @@ function kernelsChart(kernels) {
     "trials",
     "least of a launch (J)",
     "mean of a launch (J)",
-    "source",
+    "source of spent",
+    "source of launches",
     "why",
   ];
   const rows = kernels.map((kernel) => [
@@ -93,6 +90,7 @@ function kernelsChart(kernels) {
     kernel.least_j,
     kernel.mean_j,
     kernel.source,
+    kernel.launch_source,
     kernel.why,
   ]);
   const spent = kernels.filter((kernel) => known(kernel.spent_j));
@@ -100,7 +98,7 @@ function kernelsChart(kernels) {
     return {
       columns,
       rows,
-      summary: `What tuning drew, of all nodes; ${unmeteredText(kernels.length - spent.length, "kernel")}.`,
+      summary: `What tuning drew, of all nodes (${sourceText(spent[0].source)}); ${unmeteredText(kernels.length - spent.length)}.`,
       option: (colours) =>
         jouleBars(
           colours,
@@ -112,10 +110,11 @@ function kernelsChart(kernels) {
   const launched = kernels.filter((kernel) => known(kernel.mean_j));
   if (launched.length === 0)
     return { columns, rows, empty: `Joules are ${UNMETERED}${kernels[0]?.why ? `: ${kernels[0].why}` : ""}.` };
+  const sources = [...new Set(launched.map((kernel) => sourceText(kernel.launch_source)))];
   return {
     columns,
     rows,
-    summary: `What tuning drew is ${UNMETERED}${kernels[0].why ? ` (${kernels[0].why})` : ""}; shown are joules of a launch.`,
+    summary: `What tuning drew is ${UNMETERED}${kernels[0].why ? ` (${kernels[0].why})` : ""}; shown are joules of a launch (${sources.join("; ")}).`,
     option: (colours) =>
       jouleBars(
         colours,
@@ -128,8 +127,8 @@ function kernelsChart(kernels) {
   };
 }
 
-function unmeteredText(kernels, what) {
-  return kernels ? `${plural(kernels, what)} ${UNMETERED}` : `every ${what} metered`;
+function unmeteredText(kernels) {
+  return kernels ? `${plural(kernels, "kernel")} without a figure` : "every kernel has a figure";
 }
 
 function jouleBars(colours, names, columns) {
@@ -164,7 +163,7 @@ function savingsChart(savings) {
   return {
     columns,
     rows,
-    summary: `${first.problem} has saved what tuning it drew after ${count(first.runs)} launches of the winner instead of the default.`,
+    summary: `${first.problem} has saved what tuning it drew after ${count(first.runs)} launches of the winner instead of the default; what tuning drew: ${sourceText(first.source)}.`,
     option: (colours) => ({
       tooltip: { show: false },
       xAxis: spreadAxis(
@@ -214,14 +213,12 @@ function powersChart(regulation) {
       node.throttled[index],
     ]),
   );
-  const metered = regulation.filter((node) => node.mean_power_w.some(known));
-  if (metered.length === 0) {
+  const seen = regulation.filter((node) => node.mean_power_w.some(known));
+  if (seen.length === 0) {
     const why = regulation.map((node) => node.why).find(Boolean);
     return { columns, rows, empty: `Power is ${UNMETERED}${why ? `: ${why}` : ""}.` };
   }
-  const simulated = metered.some((node) => node.source === "model")
-    ? " The devices are simulated: nothing was measured."
-    : "";
+  const sources = seen.map((node) => node.source);
   const line = (node, field, name, more) => ({
     name: `${node.node} ${name}`,
     type: "line",
@@ -232,12 +229,12 @@ function powersChart(regulation) {
   return {
     columns,
     rows,
-    summary: `${plural(metered.length, "node")} metered of ${regulation.length}; dashed lines are caps that regulation wanted.${simulated}`,
+    summary: `${meteredText(sources, regulation.length)}; dashed lines are caps that regulation wanted.`,
     option: (colours) => ({
       tooltip: tooltip(colours, { trigger: "axis", valueFormatter: (watts) => quantity(watts, "W") }),
       xAxis: axis(colours, "cycle", { type: "value", minInterval: 1 }),
       yAxis: axis(colours, "W", { type: "value", min: 0, nameGap: 40 }),
-      series: metered.flatMap((node, index) => {
+      series: seen.flatMap((node, index) => {
         const color = colours.series[index % colours.series.length];
         return [
           line(node, "mean_power_w", "power", { itemStyle: { color } }),

@@ -2,7 +2,7 @@
 
 import { axis, chartCard, tooltip } from "./card.js";
 import { element, fill } from "./dom.js";
-import { UNMETERED, ago, clock, count, known, plural, quantity } from "./format.js";
+import { UNMETERED, ago, clock, count, known, meteredText, plural, quantity, sourceText } from "./format.js";
 
 // A sign for each health, so that colour is never the only difference.
 const SIGNS = { ok: "●", late: "◐", lost: "✕", left: "○", draining: "◒", recorded: "■" };
@@ -79,7 +79,7 @@ function definitions(node, now) {
     : "unknown";
   const pairs = [
     ["Temperature", known(node.temperature_c) ? `${Math.round(node.temperature_c)} °C` : UNMETERED],
-    ["Energy from", node.energy_source || UNMETERED],
+    ["Energy from", sourceText(node.energy_source)],
     ["Cycle", node.cycle < 0 ? "before the first" : node.cycle],
     ["Policy", node.policy_version === null ? "none yet" : node.policy_version || "none"],
     ["Rows", rows],
@@ -89,29 +89,38 @@ function definitions(node, now) {
 }
 
 function powerChart(nodes) {
-  const metered = nodes.filter((node) => known(node.power_w));
-  const rows = nodes.map((node) => [node.node, node.power_w, node.cap_w, node.temperature_c, node.metered_why]);
-  const columns = ["node", "power (W)", "cap (W)", "temperature (°C)", "why unmetered"];
-  if (metered.length === 0) {
+  const seen = nodes.filter((node) => known(node.power_w));
+  const rows = nodes.map((node) => [
+    node.node,
+    node.power_w,
+    node.cap_w,
+    node.temperature_c,
+    node.energy_source,
+    node.metered_why,
+  ]);
+  const columns = ["node", "power (W)", "cap (W)", "temperature (°C)", "source", "why unmetered"];
+  if (seen.length === 0) {
     const why = nodes.find((node) => node.metered_why)?.metered_why;
     return { columns, rows, empty: `Power is unmetered on every node${why ? `: ${why}` : ""}.` };
   }
+  const sources = seen.map((node) => node.energy_source);
   return {
     columns,
     rows,
-    summary: `${plural(metered.length, "node")} of ${nodes.length} metered; together ${quantity(sum(metered, "power_w"), "W")}.`,
+    // No sum: several nodes may be on one device, and each says what all of it draws.
+    summary: `${meteredText(sources, nodes.length)}.`,
     option: (colours) => ({
       tooltip: tooltip(colours, { trigger: "axis" }),
-      xAxis: axis(colours, "", { type: "category", data: metered.map((node) => node.node) }),
+      xAxis: axis(colours, "", { type: "category", data: seen.map((node) => node.node) }),
       yAxis: axis(colours, "W", { type: "value", min: 0 }),
       series: [
-        { name: "Power", type: "bar", data: metered.map((node) => node.power_w) },
+        { name: "Power", type: "bar", data: seen.map((node) => node.power_w) },
         {
           name: "Cap",
           type: "scatter",
           symbol: "rect",
           symbolSize: [28, 4],
-          data: metered.map((node) => node.cap_w),
+          data: seen.map((node) => node.cap_w),
           itemStyle: { color: colours.bad },
         },
       ],

@@ -4,6 +4,8 @@
 import { element } from "./dom.js";
 
 const STEP_MS = 900;
+// A slider that is drawn along asks for where it comes to rest: each cycle may be a look through the whole table.
+const REST_MS = 150;
 
 // `choose(until)` hears of the cycle to show; null is the newest, which is called live while the run goes on.
 export function replayBar(choose) {
@@ -20,10 +22,12 @@ export function replayBar(choose) {
   const end = element("button", { type: "button", id: "replay-end", class: "quiet" });
   const root = element("div", { class: "replay", role: "group", "aria-label": "Replay" }, play, slider, shown, end);
   let timer = null;
+  let resting = null;
   let frames = [];
 
   function stop() {
     clearInterval(timer);
+    clearTimeout(resting);
     timer = null;
     play.textContent = "Play";
   }
@@ -51,7 +55,8 @@ export function replayBar(choose) {
   });
   slider.addEventListener("input", () => {
     stop();
-    choose(frames[Number(slider.value)]);
+    const cycle = frames[Number(slider.value)];
+    resting = setTimeout(() => choose(cycle), REST_MS);
   });
   end.addEventListener("click", () => {
     stop();

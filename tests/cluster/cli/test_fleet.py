@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from actors import drain
@@ -65,6 +66,15 @@ def test_a_table_says_unmetered_and_never_zero() -> None:
     assert silent.count("unmetered") == 2
     assert " W" not in silent
     assert "not running" not in text
+
+
+def test_a_table_says_what_is_a_models() -> None:
+    simulated = replace(METERED, gauges=replace(METERED.gauges, source=EnergySource.MODEL))
+    made = Board()
+    made.heard(pulse_of("node-0", "rack-1", "idle", simulated, 99.0), 99.5)
+    text = shown(made.live(100.0), 100.2)
+    assert "312 W (model) / 400 W" in text
+    assert "61 °C (model)" in text
 
 
 def test_the_state_of_a_fleet_that_ended_says_how_old_it_is() -> None:

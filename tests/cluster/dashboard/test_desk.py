@@ -43,7 +43,7 @@ def copy(small_run: SmallRun, tmp_path: Path) -> RunFolder:
 def test_the_run_says_what_it_is_and_how_far(shown: Desk) -> None:
     run = read(shown, "run")
     assert (run["target"], run["cycles_done"], run["cycles"], run["policy_version"]) == ("replay", CYCLES, CYCLES, 2)
-    assert (run["state"], run["rows"], run["started_at"]) == ("running", 80, NOW - 100)
+    assert (run["state"], run["started_at"]) == ("running", NOW - 100)
     assert run["runs"] == ["one", "two"]
     assert run["devices"] == [read(shown, "fleet")["nodes"][0]["device"]]
     assert run["notes"] == []
@@ -201,9 +201,9 @@ def test_a_missing_table_is_said_and_the_other_pages_stand(copy: RunFolder) -> N
     shutil.rmtree(copy.table)
     made = desk(copy.path)
     assert read(made, "search")["problems"] == []
-    for view in ("run", "search", "energy"):
+    for view in ("search", "energy"):
         assert "no telemetry table" in read(made, view)["notes"][0]
-    assert read(made, "run")["rows"] is None
+    assert read(made, "search")["rows"] is None
     assert len(read(made, "rounds")["rounds"]) == CYCLES
     assert read(made, "energy")["kernels"][0]["metered"] is None
 
@@ -214,7 +214,7 @@ def test_a_table_that_cannot_be_read_is_said_and_what_it_held_stays(copy: RunFol
         data.unlink()
     log = max((copy.table / "_delta_log").glob("[0-9]*.json"))
     log.with_name(f"{int(log.stem) + 1:020d}.json").write_text("no log\n")
-    assert set(made.look_at_table()) == {"run", "search", "energy"}
+    assert set(made.look_at_table()) == {"search", "energy"}
     search = read(made, "search")
     assert (search["rows"], len(search["problems"])) == (80, 1)
     assert "shown is what it held before" in search["notes"][0]
@@ -233,6 +233,25 @@ def test_a_file_that_cannot_be_read_is_said_until_it_can(copy: RunFolder) -> Non
     copy.fleet_now.write_bytes(good)
     assert made.look() == ["run"]
     assert read(made, "run")["notes"] == []
+
+
+def test_a_file_that_cannot_be_read_keeps_none_of_the_others_back(copy: RunFolder) -> None:
+    copy.fleet_now.write_bytes(b"")
+    made = desk(copy.path)
+    assert len(read(made, "rounds")["rounds"]) == CYCLES
+    assert read(made, "events")["total"] > 0
+    assert "fleet.json" in read(made, "run")["notes"][0]
+
+
+def test_names_that_cannot_be_read_are_said_and_the_table_is_shown_by_ids(small_run: SmallRun, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(small_run.site, site)
+    names = Names.of_site(site / "site.key")
+    (site / "ids").unlink()
+    (site / "ids").mkdir()
+    search = read(desk(small_run.folder.path, names), "search")
+    assert search["rows"] == 80
+    assert "id dictionary" in search["notes"][0]
 
 
 def test_there_must_be_a_run_and_a_view(shown: Desk, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from actors.node_events import CycleRecord
 from cluster.dashboard.energy_page import energy_view
 from cluster.dashboard.names import Names
 from cluster.dashboard.run_reader import RunReader
-from cluster.dashboard.telemetry import NOT_YET
+from cluster.dashboard.telemetry import NOT_YET, KernelJoules, Telemetry
 from cluster.run_folder import RunFolder
 from cluster.run_log import FleetCycle, MoveLog
 from quasim.codec import from_json, to_json
@@ -97,6 +97,12 @@ def test_joules_of_nodes_that_share_a_counter_are_not_added(metered: RunReader) 
     assert energy.joules is None
     assert "share" in energy.why
     assert [kernel.spent_j for kernel in energy.kernels] == [None]
+
+
+def test_joules_of_a_kernel_that_no_finished_cycle_tuned_are_not_known(metered: RunReader) -> None:
+    launched = KernelJoules("softmax", 3, 3, 0.1, 0.2, "counter")
+    kernels = energy_view(metered, Names(), Telemetry(3, (), (launched,), ())).kernels
+    assert [(kernel.kernel, kernel.spent_j) for kernel in kernels] == [("matmul", 144.0), ("softmax", None)]
 
 
 def test_before_the_first_cycle_nothing_was_spent_and_nothing_is_claimed(small_run: SmallRun, tmp_path: Path) -> None:

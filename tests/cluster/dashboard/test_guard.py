@@ -32,6 +32,7 @@ def test_our_own_page_is_of_the_same_origin(origin: str, host: str) -> None:
         "http://user@127.0.0.1:8710",
         "file://127.0.0.1:8710",
         "127.0.0.1:8710",
+        "http://[::1",
     ],
 )
 def test_no_other_page_is(origin: str | None) -> None:

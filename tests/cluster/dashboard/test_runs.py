@@ -9,7 +9,7 @@ import pytest
 from cluster.dashboard.hub import Viewer
 from cluster.dashboard.names import Names
 from cluster.dashboard.runs import MOST_OPEN, Runs
-from quasim.errors import UnknownNameError
+from quasim.errors import DataError, UnknownNameError
 from tests.cluster.dashboard.small_run import NOW, SmallRun
 
 STARTED = [f"2026010{day}T000000Z-seed1" for day in range(1, MOST_OPEN + 3)]
@@ -59,6 +59,20 @@ def test_each_run_has_one_reader_and_those_that_nobody_looks_at_are_closed(folde
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(look())
+
+
+def test_a_run_that_cannot_be_read_hides_none_of_those_before_it(folder: Path) -> None:
+    async def look() -> None:
+        shown = runs(folder)
+        (folder / STARTED[-1] / "config.json").write_text('{"of": "another version"}')
+        assert await shown.get("") is await shown.get(STARTED[-2])
+        with pytest.raises(DataError, match=STARTED[-1]):
+            await shown.get(STARTED[-1])
+        await shown.close()
+
+    asyncio.run(look())
+    with pytest.raises(DataError, match="config"):
+        Runs(folder / STARTED[-1], Names())
 
 
 def test_a_folder_without_runs_has_none_yet(tmp_path: Path) -> None:
