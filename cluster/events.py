@@ -67,6 +67,16 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
         StorageError: the file cannot be read.
         DataError: a line is no event.
     """
+    for line, end in whole_lines(path, offset):
+        yield from_json(line, Event, f"{path}"), end
+
+
+def whole_lines(path: Path, offset: int = 0) -> Iterator[tuple[bytes, int]]:
+    """Lines from a place of a growing file on, each with the place behind it; none where there is no file yet.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
     if not path.exists():
         return
     with storage_errors("read", path), path.open("rb") as file:
@@ -75,4 +85,4 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            yield from_json(line, Event, f"{path}"), offset
+            yield line, offset

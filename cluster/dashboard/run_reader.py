@@ -13,6 +13,7 @@ from actors.energy import Spent
 from actors.live import Event, FleetLive
 from actors.node_events import CycleRecord, ProblemCycle
 from cluster.config import FleetConfig
+from cluster.events import whole_lines
 from cluster.run_folder import RunFolder
 from cluster.run_log import FleetCycle, FleetEnd, MoveLog, RoundLog, RoundOutcome
 from quasim.codec import from_json
@@ -146,16 +147,8 @@ class RunReader:
             self.end = _read(self.folder.end, FleetEnd)
 
     def _read_events(self) -> None:
-        path = self.folder.events
-        if not path.exists():
-            return
-        with storage_errors("read the events", path), path.open("rb") as file:
-            file.seek(self._read_to)
-            data = file.read()
-        # A line without its end is still being written.
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read_to += len(whole)
-        for line in whole.splitlines():
+        for line, end in whole_lines(self.folder.events, self._read_to):
+            self._read_to = end
             self._take(line)
 
     def _take(self, line: bytes) -> None:
