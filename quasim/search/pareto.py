@@ -1,4 +1,4 @@
-"""Several objectives: the front over time, energy and error, and its hypervolume.
+"""Several objectives: the front over time, energy and error, its hypervolume, and what a point would add to that.
 
 One trial dominates another where, in every objective that the other knows, it is known to be no worse: the upper end of
 its 95 % interval is at or below the other's lower end, in one of them below it. So intervals that overlap decide
@@ -77,6 +77,45 @@ def hypervolume(points: Floats, reference: Floats) -> float:
     tops = np.append(points[1:, 2], reference[2])
     slabs = tops - points[:, 2]
     return float(sum(slab * _area(points[: at + 1, :2], reference[:2]) for at, slab in enumerate(slabs) if slab > 0))
+
+
+def gains(points: Floats, known: Floats, reference: Floats) -> Floats:
+    """Volume that each point alone would add to what known ones dominate below a reference; exact.
+
+    Slabs along the last axis, in each of them strips below the staircase of the known points that reach into it.
+
+    Args:
+        points: shape (n, 3), all to be minimised.
+        known: shape (m, 3).
+        reference: shape (3,).
+
+    Returns:
+        Shape (n,); 0 of a point that a known one dominates.
+    """
+    known = known[(known < reference).all(axis=1)]
+    known = known[~dominated(known, known)]
+    known = known[np.argsort(known[:, 2], kind="stable")]
+    gained = np.zeros(len(points))
+    open_to = (points < reference).all(axis=1) & ~(known[:, None] <= points).all(axis=2).any(axis=0)
+    points = points[open_to]
+    bottoms, tops = np.insert(known[:, 2], 0, -np.inf), np.append(known[:, 2], reference[2])
+    for at, (bottom, top) in enumerate(zip(bottoms, tops, strict=True)):
+        if top > bottom:
+            heights = np.maximum(top - np.maximum(bottom, points[:, 2]), 0.0)
+            gained[open_to] += heights * _open_areas(points, known[:at], reference)
+    return gained
+
+
+def _open_areas(points: Floats, known: Floats, reference: Floats) -> Floats:
+    """Of the first two columns: area above each point (n, 3) and below the reference that no known one dominates."""
+    known = known[np.argsort(known[:, 0], kind="stable")]
+    starts, ends = np.insert(known[:, 0], 0, -np.inf), np.append(known[:, 0], reference[0])
+    ceilings = np.minimum.accumulate(np.insert(known[:, 1], 0, reference[1]))
+    areas = np.zeros(len(points))
+    for start, end, ceiling in zip(starts, ends, ceilings, strict=True):
+        widths = np.maximum(end - np.maximum(start, points[:, 0]), 0.0)
+        areas += widths * np.maximum(ceiling - points[:, 1], 0.0)
+    return areas
 
 
 def _area(points: Floats, reference: Floats) -> float:

@@ -1,17 +1,17 @@
-"""Search for a whole front: each proposal is the best for a direction of its own through time, energy and error.
+"""Search for a whole front: asks where the optimistic forecasts of all objectives would add most volume below it.
 
-One surrogate an objective, so that trials without joules still tell of time and error. A proposal draws weights, and
-takes the free configuration with the lowest augmented Tchebycheff sum of the optimistic forecasts, scaled to what was
-seen: ParEGO's scalarisation (Knowles 2006) of a model for each objective instead of one model for each direction, which
-spares refits and needs no trial to know all objectives.
+One surrogate an objective, so that trials without joules still tell of time and error. This is SMS-EGO (Ponweiser et
+al. 2008): the gain in hypervolume of the lower confidence bounds, by the probability that the configuration works.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from quasim.search.ledger import Cells, Mask
-from quasim.search.pareto import measured
+from quasim.search.pareto import gains, measured
 from quasim.search.recording import RecordingStrategy
 from quasim.search.relaxed import LEAST
 from quasim.search.surrogate import Prediction, Surrogate
@@ -20,11 +20,11 @@ from quasim.space import Floats, SearchSpace
 FIRST = 10
 """Random configurations before a model is asked, where the fleet tells nothing."""
 
-AUGMENTATION = 0.05
-"""Share of the plain weighted sum in the scalar, as published: keeps weakly dominated configurations out."""
-
-DOUBT = 1.0
+DOUBT = 2.0
 """Deviations by which a forecast is optimistic."""
+
+REFERENCE = 1.1
+"""Where volume ends, the best seen being 0 and the worst 1: the ends of the front count, too."""
 
 LEAST_ERROR = 2.0**-53
 """Errors below the rounding of float64, against which they are measured, are alike."""
@@ -33,8 +33,22 @@ LOOKED_AT = 1 << 15
 """Most free cells that a proposal chooses from; of more, a random part."""
 
 
+class _Forecast(NamedTuple):
+    """Logs of the objectives that trials differ in; the best that was seen of each is 0, the worst 1.
+
+    Attributes:
+        points: optimistic, of cells, shape (cells, 3); an objective that is not there is 0.
+        known: of the trials that know all of these, shape (trials, 3).
+        feasible: probability that a cell works, shape (cells,).
+    """
+
+    points: Floats
+    known: Floats
+    feasible: Floats
+
+
 class Pareto(RecordingStrategy):
-    """Draws a direction for each proposal; ``best`` still gives the fastest."""
+    """Grows the volume below the front; ``best`` still gives the fastest."""
 
     name = "pareto"
 
@@ -43,47 +57,56 @@ class Pareto(RecordingStrategy):
         self._others = (Surrogate(space), Surrogate(space))
 
     def _propose(self, count: int, free: Mask) -> list[int]:
-        if self._notes.prior is None and len(self._ledger.trials) < FIRST:
+        if not self._is_led():
             return self._drawn(count, free)
         cells = self._looked_at(free)
-        forecasts = self._forecasts(cells) if count and len(cells) else np.zeros((0, 1))
+        if not count or not len(cells):
+            return []
+        points, known, feasible = self._forecast(cells)
+        left = np.ones(len(cells), dtype=bool)
         proposed: list[int] = []
-        for _ in range(min(count, len(cells))):
-            weights = self._rng.dirichlet(np.ones(forecasts.shape[1]))
-            merit = (forecasts * weights).max(axis=1) + AUGMENTATION * forecasts @ weights
-            chosen = int(merit.argmin())
+        while len(proposed) < count and left.any():
+            merit = np.where(left, feasible * gains(points, known, np.full(3, REFERENCE)), -np.inf)
+            if not merit.max() > 0:
+                merit = np.where(left, -points.sum(axis=1), -np.inf)
+            chosen = int(merit.argmax())
             proposed.append(int(cells[chosen]))
-            forecasts[chosen] = np.inf
+            # The next one is to add to what this one would.
+            known, left[chosen] = np.append(known, points[chosen : chosen + 1], axis=0), False
         return proposed
+
+    def _is_led(self) -> bool:
+        """Whether forecasts decide, and not chance."""
+        return self._notes.prior is not None or len(self._ledger.trials) >= FIRST
 
     def _looked_at(self, free: Mask) -> Cells:
         cells = np.flatnonzero(free)
         return cells if len(cells) <= LOOKED_AT else np.unique(self._rng.choice(cells, size=LOOKED_AT))
 
-    def _forecasts(self, cells: Cells) -> Floats:
-        """Optimistic log of each objective that trials differ in, from the best forecast, in units of the range seen.
-
-        Shape (cells, objectives). What probably fails, or will not be known, is as far off as that is likely.
-        """
-        told, times_ns = self._ledger.told()
+    def _forecast(self, cells: Cells) -> _Forecast:
+        """Of cells, from all trials; joules that were not known before are not a cell's doing and say nothing."""
+        told, _ = self._ledger.told()
         values, _, _ = measured(tuple(self._ledger.trials.values()))
-        columns = [_scaled(self._notes.surrogate().predict(cells), np.log(times_ns[np.isfinite(times_ns)]))]
-        for model, column in zip(self._others, values.T[1:], strict=True):
-            known = np.isfinite(column)
-            logs = np.log(np.maximum(column[known], LEAST_ERROR))
+        seen = np.log(np.maximum(values, LEAST_ERROR))
+        times = self._notes.surrogate().predict(cells)
+        points, known = np.zeros((len(cells), 3)), np.zeros((len(seen), 3))
+        points[:, 0], known[:, 0] = _scaled(times, seen[:, 0])
+        for at, model in enumerate(self._others, start=1):
+            logs = seen[np.isfinite(seen[:, at]), at]
             if len(logs) and np.ptp(logs) > 0:
-                model.fit(told, np.where(known, np.maximum(column, LEAST_ERROR), np.inf))
-                columns.append(_scaled(model.predict(cells), logs))
-        return np.stack(columns, axis=1)
+                model.fit(told, np.where(np.isfinite(seen[:, at]), np.exp(seen[:, at]), np.inf))
+                points[:, at], known[:, at] = _scaled(model.predict(cells), seen[:, at])
+        return _Forecast(points, known[np.isfinite(known).all(axis=1)], times.feasible)
 
     def entropy(self) -> float:
-        """Always 1: every direction is as likely."""
-        return 1.0
+        """1 while configurations are drawn, 0 once forecasts decide."""
+        return float(not self._is_led())
 
 
-def _scaled(expected: Prediction, seen: Floats) -> Floats:
-    """Optimistic forecasts, shape (n,), in units of the range of the logs that were seen, from the best."""
-    span = max(float(np.ptp(seen)), LEAST) if len(seen) else 1.0
-    forecast = (expected.mean - DOUBT * expected.deviation) / span - np.log(np.maximum(expected.feasible, LEAST))
-    # From the best that any cell may be: below 0 a small weight would make things worse.
-    return np.asarray(forecast - forecast.min())
+def _scaled(expected: Prediction, seen: Floats) -> tuple[Floats, Floats]:
+    """Optimistic forecasts, shape (n,), and the logs seen (NaN: not known), from the best in units of the range."""
+    logs = seen[np.isfinite(seen)]
+    if not len(logs):
+        return expected.mean - DOUBT * expected.deviation, seen
+    span = max(float(np.ptp(logs)), LEAST)
+    return (expected.mean - DOUBT * expected.deviation) / span, (seen - logs.min()) / span

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quasim.energy.objective import Objective, ranked
-from quasim.search.pareto import dominated, front, hypervolume, measured
+from quasim.search.pareto import dominated, front, gains, hypervolume, measured
 from quasim.space import Floats
 from quasim.trial import EnergySource, Genome, Problem, Status, Timing, Trial
 
@@ -120,6 +120,19 @@ class TestHypervolume:
         reference = np.ones(3)
         known = np.array([[0.5, 0.5, 0.5]])
         assert hypervolume(np.array([[0.0, np.nan, 0.0], *known]), reference) == hypervolume(known, reference) == 0.125
+
+
+corners = st.lists(st.tuples(*[st.integers(0, 6)] * 3), max_size=8)
+
+
+@given(corners, corners)
+def test_gains_are_what_the_volume_grows_by(
+    added: list[tuple[int, int, int]], there: list[tuple[int, int, int]]
+) -> None:
+    points, known = (np.array(some, dtype=np.float64).reshape(-1, 3) for some in (added, there))
+    reference = np.array([5.0, 4.0, 6.0])
+    grown = [hypervolume(np.vstack([known, point]), reference) for point in points]
+    assert gains(points, known, reference) == pytest.approx(np.array(grown) - hypervolume(known, reference))
 
 
 def test_measured_says_nan_of_what_is_not_known() -> None:
