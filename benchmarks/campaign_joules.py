@@ -4,9 +4,8 @@ Both campaigns are the agent's own loop with the same strategy and seed, aimed a
 every variant for 2 s. The other times each, which takes milliseconds, and meters only who may still win, for 1.3 s
 (``quasim.energy.racing``). Both warm up for half a second before a window, as the meter's owner does.
 
-What a measurement draws is derived: recorded power times the time that it takes. Most configurations were timed and not
-metered, which rows count as ``derived``: their power is a line through that of the metered ones over time, in
-logarithms, and off it by as much as one of these is, drawn at random.
+Only configurations whose joules were recorded are in the spaces, so that nothing is guessed but one thing: what a
+measurement draws is derived, recorded power times the time that it takes.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ from quasim.energy.aimed import aimed
 from quasim.energy.objective import Objective, mean_power_w
 from quasim.errors import ConfigError
 from quasim.search import strategies, strategy
+from quasim.space import Listed, SearchSpace
 from quasim.targets.replay import ReplayTarget
 from quasim.trial import EnergySource, Genome, Problem, Trial
 
 SPACES = Path(__file__).parents[1] / "quasim" / "targets" / "replay" / "spaces"
 SEEDS = 10
 LEAST_METERED = 16
-"""Of a space: with fewer the spread of power is not known."""
+"""Of a space: with fewer there is little to find."""
 
 CLOSE = 1.05
 FIXED_NS = 2_000_000_000
@@ -64,23 +64,14 @@ class Truth:
     noise: float
 
 
-def truths(trials: Sequence[Trial], rng: np.random.Generator) -> dict[Genome, Truth]:
-    """Of every configuration that works."""
-    timed = [trial for trial in trials if trial.timing is not None]
-    metered = [trial for trial in timed if trial.energy_j is not None]
-    usual = median(_noise(trial) for trial in metered)
-    times = np.log([trial.time_ns for trial in metered])
-    powers = np.log([power for trial in metered if (power := mean_power_w(trial)) is not None])
-    slope, level = np.polyfit(times, powers, 1)
-    off = powers - (slope * times + level)
-    found = {}
-    for trial in timed:
-        power_w, noise = mean_power_w(trial), _noise(trial)
-        if power_w is None:
-            at = np.clip(math.log(trial.time_ns), times.min(), times.max())
-            power_w, noise = math.exp(slope * at + level + rng.choice(off)), usual
-        found[trial.genome] = Truth(trial, power_w * trial.time_ns / 1e9, power_w, noise)
-    return found
+def truths(trials: Sequence[Trial]) -> dict[Genome, Truth]:
+    """Of every configuration whose joules were recorded."""
+    pairs = [(trial, trial.energy_j, mean_power_w(trial)) for trial in trials]
+    return {
+        trial.genome: Truth(trial, joules, power_w, _noise(trial))
+        for trial, joules, power_w in pairs
+        if joules is not None and power_w is not None
+    }
 
 
 def _noise(trial: Trial) -> float:
@@ -165,7 +156,7 @@ def _bare(trial: Trial) -> Trial:
 def campaign(path: Path, found: dict[Genome, Truth], seed: int, searcher: str, *, fixed: bool) -> Counted:
     """One campaign, until it has reached the goal, or has searched the space and metered whoever may be the best."""
     device = Counted(path, found, seed, fixed=fixed)
-    space = device.space(device.problem)
+    space = known(device, found)
     plan = Plan(device.problem, space, aimed(strategy(searcher, space, seed), ENERGY), "campaign", ENERGY)
     loop = NodeLoop("node", device.name, [plan], evaluations=8, recheck=0)
     for cycle in range(2 * space.size):
@@ -173,6 +164,13 @@ def campaign(path: Path, found: dict[Genome, Truth], seed: int, searcher: str, *
         if device.reached_j is not None:
             break
     return device
+
+
+def known(device: ReplayTarget, found: dict[Genome, Truth]) -> SearchSpace:
+    """The part of a recorded space whose truths are found."""
+    space = device.space(device.problem)
+    cells = sorted(space.cell(genome) for genome in found)
+    return SearchSpace(space.parameters, (Listed(tuple(map(tuple, space.rows[cells].tolist()))),))
 
 
 def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
@@ -188,11 +186,11 @@ def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
         target = ReplayTarget("recorded", [(0, path)])
         space = target.space(target.problem)
         trials = target.evaluate(target.problem, [space.genome_at(cell) for cell in range(space.size)])
-        metered = sum(trial.energy_j is not None for trial in trials)
-        if metered < LEAST_METERED:
-            say(f"{path.name}: left out, {metered} configurations metered")
+        found = truths(trials)
+        if len(found) < LEAST_METERED:
+            say(f"{path.name}: left out, {len(found)} configurations metered")
             continue
-        rows.append(_row(path, truths(trials, np.random.default_rng(0)), metered, given))
+        rows.append(_row(path, found, given))
         say(f"{rows[-1]}")
     kept = [1 - float(row["saved"] or 0) for row in rows]
     unreached = sum(int(row["raced_unreached"] or 0) for row in rows)
@@ -204,7 +202,7 @@ def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:
     ]
 
 
-def _row(path: Path, found: dict[Genome, Truth], metered: int, given: argparse.Namespace) -> Row:
+def _row(path: Path, found: dict[Genome, Truth], given: argparse.Namespace) -> Row:
     pairs = [
         tuple(campaign(path, found, seed, given.strategy, fixed=fixed) for fixed in (True, False))
         for seed in range(given.seeds)
@@ -212,8 +210,7 @@ def _row(path: Path, found: dict[Genome, Truth], metered: int, given: argparse.N
     spent = [(fixed.until_j, raced.until_j) for fixed, raced in pairs]
     return {
         "space": path.name.removesuffix(".t4.json.gz"),
-        "metered": metered,
-        "derived": len(found) - metered,
+        "metered": len(found),
         "fixed_j": median(fixed for fixed, _ in spent),
         "fixed_windows": median(fixed.readings for fixed, _ in pairs),
         "raced_j": median(raced for _, raced in spent),
