@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from quasim.machine import this_machine
 from quasim.trial import Problem
+from quasim.worker.calm import await_calm
 from quasim.worker.competitors import HostCompetitor, competitor
 from quasim.worker.desk import DeskBase
 from quasim.worker.prepared import Bench
@@ -17,9 +16,9 @@ CACHES_TO_FILL = 2
 BENCH_SHARE = 0.4
 """Of the worker's memory, for prepared problems; the rest is for what variants and references need."""
 
-SETTLE_S = 0.03
-"""Between windows of different entries: idle OpenMP and BLAS threads spin for 10 to 30 ms after their last work,
-and would take a core from whoever comes next."""
+SETTLE_S = 0.05
+"""At most this long is waited, between windows of different entries, for threads of the one before: idle ones of OpenMP
+spin for up to 35 ms after their last work, and would take a core from whoever comes next."""
 
 
 class Desk(DeskBase[Bench]):
@@ -43,4 +42,4 @@ class Desk(DeskBase[Bench]):
 
     def settle(self) -> None:
         """Let idle threads fall asleep."""
-        time.sleep(SETTLE_S)
+        await_calm(SETTLE_S)

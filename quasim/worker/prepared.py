@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quasim.kernels import Arrays, family
-from quasim.kernels.accuracy import Errors, kernel_errors
+from quasim.kernels.accuracy import Errors, worst_errors, yardsticks
 from quasim.trial import Problem, Status
 from quasim.worker.arena import Arena
 from quasim.worker.protocol import Outcome
@@ -54,14 +54,13 @@ class Bench:
         self.family = family(problem.kernel)
         inputs = self.family.inputs(problem.dims, np.random.default_rng(seed))
         self.arena = Arena(self.family.kernel, problem.dims, inputs, total_bytes)
-        self._references = self.family.reference(problem.dims, inputs)
+        self._yardsticks = yardsticks(self.family.kernel, self.family.reference(problem.dims, inputs))
         self._position = 0
 
     @property
     def bytes(self) -> int:
         """Memory that it takes."""
-        references = sum(r.value.nbytes + r.scale.nbytes for r in self._references.values())
-        return self.arena.bytes + references
+        return self.arena.bytes + sum(yardstick.bytes for yardstick in self._yardsticks)
 
     @property
     def set_count(self) -> int:
@@ -88,7 +87,7 @@ class Bench:
         prepare(self.arena.sets[0])()
         trespass = self.arena.trespass(0)
         outputs = self.arena.outputs(0)
-        errors = kernel_errors(self.family.kernel, outputs, self._references)
+        errors = worst_errors(self._yardsticks, outputs)
         return judge(errors, trespass, self.family.tolerance, lambda: _special(outputs))
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -9,15 +12,18 @@ import pytest
 from quasim.errors import DataError
 from quasim.kernels import Array, Reference, family
 from quasim.kernels.accuracy import (
+    SMALLEST_SCALE,
     UNTOUCHED,
     WRONG,
     Errors,
+    Yardstick,
     kernel_errors,
     tensor_errors,
     untouched,
     untouched_outputs,
 )
 from quasim.kernels.ir import Dim, Dtype, Kernel, Role, Tensor
+from quasim.worker.process import ROOT
 
 N = Dim("n", 0, 1 << 30)
 PLAIN = Tensor("y", (N, N), "float32", Role.OUTPUT)
@@ -145,3 +151,52 @@ def test_large_arrays_need_no_large_temporaries() -> None:
     finally:
         tracemalloc.stop()
     assert peak < computed.nbytes / 4
+
+
+@pytest.mark.parametrize("tensor", [PLAIN, INNER])
+def test_one_yardstick_measures_every_answer_as_one_of_its_own_does(tensor: Tensor) -> None:
+    computed, reference = _pair((300, 500))
+    computed[0], computed[298:], computed[:, :3] = UNTOUCHED, UNTOUCHED, UNTOUCHED
+    yardstick = Yardstick.of(tensor, reference)
+    for at, value in (((5, 6), 0.0), ((7, 8), math.nan), ((7, 8), 1.0)):
+        computed[at] = value
+        assert yardstick.errors(computed) == tensor_errors(tensor, computed, reference)
+
+
+def test_a_yardstick_keeps_the_reference_and_leaves_it_as_it_is() -> None:
+    reference = _pair((30, 50))[1]
+    yardstick = Yardstick.of(INNER, reference)
+    assert np.shares_memory(yardstick.value, reference.value)
+    assert np.shares_memory(yardstick.scale, reference.scale)
+    assert yardstick.bytes == 2 * 8 * 27 * 47
+    reference.scale[4, 5] = 0.0
+    assert Yardstick.of(INNER, reference).scale.min() == SMALLEST_SCALE
+    assert reference.scale[4, 5] == 0.0
+
+
+WAKES = """
+import os
+import numpy as np
+from quasim.kernels import Reference
+from quasim.kernels.accuracy import Yardstick
+from quasim.kernels.ir import Role, Tensor
+from quasim.worker.calm import TASKS, await_calm
+
+def switches():
+    lines = [line for task in TASKS.iterdir() for line in (task / "status").read_text().splitlines()
+             if task.name != str(os.getpid()) and "ctxt_switches" in line]
+    return sum(int(line.split()[1]) for line in lines)
+
+value = np.random.default_rng(0).random((500, 700))
+assert await_calm(60.0)
+before = switches()
+yardstick = Yardstick.of(Tensor("y", (500, 700), "float32", Role.OUTPUT), Reference(value, value + 1))
+yardstick.errors(value.astype(np.float32))
+print(switches() - before)
+"""
+
+
+def test_measuring_wakes_no_thread_of_the_library() -> None:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    said = subprocess.run([sys.executable, "-c", WAKES], cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert said.stdout.split() == [b"0"]
