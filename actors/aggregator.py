@@ -11,14 +11,14 @@ import hmac
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from actors.board import Board
-from actors.live import FleetLive, Health, NodePulse
-from actors.live_file import EventLog, LiveFile
+from actors.board import Board, Mark
+from actors.live import FleetLive, NodePulse
+from actors.live_file import EventLog, LiveFile, last_live
 from actors.round_step import Outcome, RoundStep
 from actors.table_commits import TableCommits
 from aggregation.agreement import Agreement
@@ -46,7 +46,7 @@ from storage.files import make_folder, write_atomic
 from storage.keys import load_or_create_key
 from storage.ownership import HANDOVER_S
 from storage.registry import PolicyRegistry
-from storage.segments import Ack, Refusal, SegmentStore, StoreSnapshot
+from storage.segments import Ack, Refusal, SegmentStore, StoreSnapshot, Stream
 
 LOG = logging.getLogger(__name__)
 
@@ -97,10 +97,15 @@ class AggregatorSpec(msgspec.Struct, frozen=True):
 
 
 class AggregatorSnapshot(msgspec.Struct, frozen=True):
-    """What may be shown of an aggregator."""
+    """What may be shown of an aggregator.
+
+    Attributes:
+        streams: whose the rows in the store are.
+    """
 
     fleet: FleetSnapshot
     store: StoreSnapshot
+    streams: tuple[Stream, ...] = ()
 
 
 class Aggregator:
@@ -122,7 +127,7 @@ class Aggregator:
         told: Callable[[FleetLive], None] = lambda fleet: None,
     ) -> None:
         self._spec, self._entropy, self._clock, self._now, self._told = spec, entropy, clock, now, told
-        self._board = Board()
+        self._board = Board(None if spec.watched is None else last_live(spec.watched.fleet))
         self._live: LiveFile | None = None
         self._events: EventLog | None = None
         self._table: TableCommits | None = None
@@ -146,9 +151,9 @@ class Aggregator:
         self._committer: asyncio.Task[None] | None = None
         self._storing = asyncio.Lock()
         self._reopened = RoundStep()
-        self._rows = self._store.snapshot().rows
+        self._board.stored(self._store.snapshot().rows)
         self._recover()
-        self._show()
+        self._board.learned(self._core.snapshot())
         if spec.table is not None:
             self._table = TableCommits(spec.telemetry, spec.table)
         if spec.watched is not None:
@@ -222,8 +227,8 @@ class Aggregator:
         replies = self._store.append(batches)
         if self._store.snapshot().segments >= COMPACT_AT:
             self._store.compact()
-        self._rows = self._store.snapshot().rows
-        self._show()
+        # Not what was learned: by the time that this thread showed it, something newer might have been shown.
+        self._board.stored(self._store.snapshot().rows)
         if self._table is not None:
             self._table.stored()
         for reply in replies:
@@ -231,17 +236,21 @@ class Aggregator:
                 self._events.note("batch-refused", f"{reply.reason.value}: {reply.detail}")
         return replies
 
-    def _show(self) -> None:
-        # Counted by whoever appends: the store itself is asked by one thread at a time.
-        self._board.progress(self._core.snapshot(), self._rows)
-
     async def pulse(self, pulse: NodePulse) -> None:
         """What a node says of itself; the last word of each is shown."""
         self._board.heard(pulse, self._now())
+        if pulse.state == "starting":
+            self._show_now()
 
-    async def mark(self, node: str, health: Health, order: int) -> None:
-        """What the driver knows of a node, see ``Board.mark``."""
-        self._board.mark(node, health, order)
+    async def mark(self, marks: Mapping[str, Mark]) -> None:
+        """What the driver knows of nodes; it says so again and again, see ``Board.mark``."""
+        if self._board.mark(marks):
+            self._show_now()
+
+    def _show_now(self) -> None:
+        """Who comes or goes is not kept from those who look on until the next tick."""
+        if self._live is not None:
+            self._live.news()
 
     async def live(self) -> FleetLive:
         """The fleet now; whoever looks at the file sees no less."""
@@ -324,7 +333,7 @@ class Aggregator:
     async def snapshot(self) -> AggregatorSnapshot:
         """Where things stand."""
         async with self._storing:
-            return AggregatorSnapshot(self._core.snapshot(), self._store.snapshot())
+            return AggregatorSnapshot(self._core.snapshot(), self._store.snapshot(), self._store.streams())
 
     def close(self) -> None:
         """Give the folders back."""
@@ -359,7 +368,7 @@ class Aggregator:
         if instructions:  # an event that returned nothing changed nothing that survives
             write_atomic(self._state, self._core.state())
         self._execute(instructions, outcome)
-        self._show()
+        self._board.learned(self._core.snapshot())
 
     def _execute(self, instructions: Sequence[FleetInstruction], outcome: Outcome) -> None:
         for instruction in instructions:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+
+import msgspec
 
 from actors.live import FleetLive, Health, NodeLive, NodePulse
 from aggregation.fleet_state import FleetSnapshot, Phase
@@ -16,16 +19,34 @@ LOST_S = 10.0
 _NOTHING = FleetSnapshot(Phase.IDLE, -1, -1, (), 0)
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """What the driver knows of a node; ``ok`` leaves the word to its pulses.
+
+    Attributes:
+        order: higher in what the driver said later: on its way, one word may overtake another.
+    """
+
+    health: Health
+    order: int
+
+
+_UNMARKED = Mark("ok", -1)
+
+
 class Board:
     """Written by whoever hears something, read by whoever shows it; from several threads.
 
     Moments are unix seconds, given by the caller.
+
+    Args:
+        before: what an earlier board of the run showed last; who has fallen silent since then stays in sight.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: FleetLive | None = None) -> None:
         self._lock = threading.Lock()
-        self._heard: dict[str, tuple[NodePulse, float]] = {}
-        self._marks: dict[str, tuple[int, Health]] = {}
+        known = before.nodes if before is not None else ()
+        self._heard = {node.pulse.node: (node.pulse, node.heard_at) for node in known}
+        self._marks: dict[str, Mark] = {}
         self._fleet = _NOTHING
         self._rows = 0
 
@@ -34,20 +55,23 @@ class Board:
         with self._lock:
             self._heard[pulse.node] = (pulse, at)
 
-    def mark(self, node: str, health: Health, order: int) -> None:
-        """What the driver knows of a node; ``ok`` leaves the word to its pulses.
-
-        Args:
-            order: higher in what the driver said later: on its way, one word may overtake another.
-        """
+    def mark(self, marks: Mapping[str, Mark]) -> bool:
+        """Take what the driver says of nodes; whether it is news of any."""
         with self._lock:
-            if order > self._marks.get(node, (-1, "ok"))[0]:
-                self._marks[node] = (order, health)
+            newer = {node: mark for node, mark in marks.items() if mark.order > self._marked(node).order}
+            news = any(mark.health != self._marked(node).health for node, mark in newer.items())
+            self._marks |= newer
+            return news
 
-    def progress(self, fleet: FleetSnapshot, rows: int) -> None:
-        """Where learning and the store stand."""
+    def learned(self, fleet: FleetSnapshot) -> None:
+        """Where learning stands."""
         with self._lock:
-            self._fleet, self._rows = fleet, rows
+            self._fleet = fleet
+
+    def stored(self, rows: int) -> None:
+        """How many rows are durable."""
+        with self._lock:
+            self._rows = rows
 
     def live(self, at: float) -> FleetLive:
         """The fleet at a moment."""
@@ -60,9 +84,12 @@ class Board:
             return FleetLive(at, nodes, fleet.phase.value, fleet.round, fleet.version, self._rows)
 
     def _health(self, node: str, silent_s: float) -> Health:
-        _, mark = self._marks.get(node, (-1, "ok"))
+        mark = self._marked(node).health
         if mark in ("lost", "left"):
             return mark
         if silent_s > LOST_S:
             return "lost"
         return "late" if silent_s > LATE_S else mark
+
+    def _marked(self, node: str) -> Mark:
+        return self._marks.get(node, _UNMARKED)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 
 from actors.live import NodePulse
+from actors.ray_aggregator import RayAggregator
 from storage.segments import Ack, Refusal
-
-if TYPE_CHECKING:  # it opens agents, which have these links
-    from ray.actor import ActorHandle
-
-    from actors.remote import RayAggregator
 
 LOG = logging.getLogger(__name__)
 

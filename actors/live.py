@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-State = Literal["starting", "measuring", "idle", "round", "draining"]
+State = Literal["starting", "measuring", "resting", "idle", "round", "draining"]
+"""What an agent does; it rests while the duty cycle of its regulation keeps it from measuring."""
 
 Health = Literal["ok", "late", "lost", "left", "draining"]
 
@@ -18,7 +19,9 @@ Kind = Literal[
     "node-left",
     "node-drained",
     "node-failed",
+    "name-taken",
     "cycle-done",
+    "cycle-abandoned",
     "round-opened",
     "round-closed",
     "round-abandoned",

@@ -97,10 +97,11 @@ ROWS_ACKNOWLEDGED = Metric(
 )
 ROWS_REFUSED = Metric("quasim_rows_refused", Kind.GAUGE, "Telemetry rows of a node that were set aside.", ("node",))
 SPOOL_ROWS = Metric("quasim_spool_rows", Kind.GAUGE, "Telemetry rows of a node that wait after a cycle.", ("node",))
-POWER = Metric("quasim_power_watts", Kind.GAUGE, "Power of a node's device; no sample where unmetered.", ("node",))
-CAP = Metric("quasim_power_cap_watts", Kind.GAUGE, "Power cap of a node's device; no sample where unknown.", ("node",))
+_METERED = ("node", "source")
+POWER = Metric("quasim_power_watts", Kind.GAUGE, "Power of a node's device; no sample where unmetered.", _METERED)
+CAP = Metric("quasim_power_cap_watts", Kind.GAUGE, "Power cap of a node's device; no sample where unknown.", _METERED)
 TEMPERATURE = Metric(
-    "quasim_temperature_celsius", Kind.GAUGE, "Temperature of a node's device; no sample where unmetered.", ("node",)
+    "quasim_temperature_celsius", Kind.GAUGE, "Temperature of a node's device; no sample where unmetered.", _METERED
 )
 NODES = Metric("quasim_nodes", Kind.GAUGE, "Nodes by health.", ("health",))
 ROWS_STORED = Metric("quasim_rows_stored", Kind.GAUGE, "Telemetry rows that the aggregator holds.")
@@ -157,15 +158,17 @@ def of_cycle(record: CycleRecord, node: NodeSnapshot) -> list[Sample]:
 
 
 def of_pulse(pulse: NodePulse) -> list[Sample]:
-    """Where a node stands; what is unmetered has no value."""
-    values = (
-        (ROWS_SENT, pulse.rows_sent),
-        (ROWS_ACKNOWLEDGED, pulse.rows_acknowledged),
-        (POWER, pulse.power_w),
-        (CAP, pulse.cap_w),
-        (TEMPERATURE, pulse.temperature_c),
-    )
-    return [Sample(metric, math.nan if value is None else value, (pulse.node,)) for metric, value in values]
+    """Where a node stands; what is unmetered has no value, nor has any source but the one that its meter now has."""
+    rows = ((ROWS_SENT, pulse.rows_sent), (ROWS_ACKNOWLEDGED, pulse.rows_acknowledged))
+    metered = ((POWER, pulse.power_w), (CAP, pulse.cap_w), (TEMPERATURE, pulse.temperature_c))
+    samples = [Sample(metric, value, (pulse.node,)) for metric, value in rows]
+    for source in EnergySource:
+        own = source.value == pulse.energy_source
+        samples += [
+            Sample(metric, value if own and value is not None else math.nan, (pulse.node, source.value))
+            for metric, value in metered
+        ]
+    return samples
 
 
 def of_fleet(fleet: FleetLive) -> list[Sample]:

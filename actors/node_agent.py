@@ -103,7 +103,9 @@ class NodeAgent:
             position = self._restore()
             ids = IdDictionary(spec.dictionary, key)
             self._rounds = NodeRounds(spec.name, spec.federation, spec.folder, spec.rounds, entropy)
-            self._outbox = Outbox(spec.folder / "spool", spec.name, target.device.family, ids, position)
+            self._outbox = Outbox(
+                spec.folder / "spool", spec.name, target.device.family, ids, position, spec.lowest_incarnation
+            )
             self._rows = self._outbox.count()
             self._last_batch_at: float | None = None
         except BaseException:
@@ -316,6 +318,7 @@ class NodeAgent:
             sent=self._outbox.position.sent,
             waiting_rows=self._outbox.waiting_rows,
             refused=self._outbox.refused_rows,
+            since=self._outbox.position.since,
         )
 
     def close(self) -> None:

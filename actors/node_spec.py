@@ -27,6 +27,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
         seed: of this node's strategies.
         regulation: of the node's device.
         objectives: what each problem is tuned for, in the problems' order; empty: time.
+        lowest_incarnation: above all that its name has had, see ``Outbox``.
     """
 
     name: str
@@ -45,6 +46,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
     rounds: RoundsSpec
     regulation: RegulationSpec = RegulationSpec()
     objectives: tuple[Objective, ...] = ()
+    lowest_incarnation: int = 0
 
 
 class NodeSnapshot(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ class NodeSnapshot(msgspec.Struct, frozen=True):
 
     Attributes:
         sent: telemetry rows committed to be sent; waiting_rows: not yet acknowledged; refused: never to be stored.
+        since: first incarnation whose rows these count, see ``Position``.
     """
 
     name: str
@@ -61,6 +64,7 @@ class NodeSnapshot(msgspec.Struct, frozen=True):
     sent: int
     waiting_rows: int
     refused: int
+    since: int = 0
 
 
 def fingerprint(site_key: bytes) -> str:

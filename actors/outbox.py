@@ -33,11 +33,13 @@ class Position(msgspec.Struct, frozen=True):
     Attributes:
         incarnation, sequence: of the last committed batch; sequence −1 for none.
         sent: rows of committed batches.
+        since: first incarnation whose rows ``sent`` counts; those before it were of a disk that is lost.
     """
 
     incarnation: int = -1
     sequence: int = -1
     sent: int = 0
+    since: int = 0
 
 
 class RowCount(msgspec.Struct, frozen=True):
@@ -52,16 +54,24 @@ class Outbox:
 
     A batch is spooled first, then the node's state with the new ``position`` is saved, then the batch is sent. A
     batch beyond the saved position was never sent, and is dropped on restart along with the cycle that made it.
+
+    Args:
+        lowest: incarnation that this start may have at least. A disk that came back empty knows of none before it, and
+            a batch numbered like one that was stored would be refused.
     """
 
-    def __init__(self, folder: Path, node: str, device_family: str, ids: IdDictionary, saved: Position) -> None:
+    def __init__(
+        self, folder: Path, node: str, device_family: str, ids: IdDictionary, saved: Position, lowest: int = 0
+    ) -> None:
         self._spool = Spool(folder)
         self._spool.discard_after(Place(saved.incarnation, saved.sequence))
         self._refused = folder / "refused"
         self._node = ids.id("node", node)
         self._device_family = device_family
         self._ids = ids
-        self.position = Position(saved.incarnation + 1, -1, saved.sent)
+        incarnation = max(saved.incarnation + 1, lowest)
+        since = incarnation if saved.incarnation < 0 else saved.since
+        self.position = Position(incarnation, -1, saved.sent, since)
 
     def prepare(self, evaluations: Sequence[Evaluation]) -> None:
         """Spool one batch and move the position; the caller saves the position before it sends."""

@@ -38,13 +38,15 @@ def pulse_of(node: str, machine: str, state: State, vitals: Vitals | None, at: f
     """The pulse of a node; one that is not open yet knows its names alone."""
     known = vitals or Vitals("", -1, "", Gauges(why="the node is not open yet"), 0, 0, None)
     gauges = known.gauges
+    # The agent knows that it was asked to measure; that it waits meanwhile, only its regulation does.
+    state = "resting" if state == "measuring" and gauges.resting else state
     return NodePulse(
         node=node,
         machine=machine,
         device=known.device,
         state=state,
         cycle=known.cycle,
-        problem=known.problem if state == "measuring" else "",
+        problem=known.problem if state in ("measuring", "resting") else "",
         power_w=gauges.power_w,
         cap_w=gauges.cap_w,
         temperature_c=gauges.temperature_c,

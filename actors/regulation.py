@@ -111,6 +111,7 @@ class BesideWork:
         self._stop = threading.Event()
         self._since_ns = clock()
         self._fault = ""
+        self._resting = False
         self._thread = threading.Thread(target=self._run, name="regulation", daemon=True)
         recall(loop, learned)
         self._thread.start()
@@ -121,7 +122,9 @@ class BesideWork:
         with self._turn:
             pause_s = self._loop.pause_s(busy_s)
         if pause_s:
+            self._resting = True
             self._wait(pause_s)
+            self._resting = False
         self._since_ns = self._clock()
 
     def regulated(self) -> Regulated:
@@ -137,9 +140,10 @@ class BesideWork:
             return self._loop.heat(self._clock())
 
     def gauges(self) -> Gauges:
-        """As of the last turn."""
+        """As of the last turn; whether it rests, as of now."""
         fault = self._fault
-        return Gauges(why=fault) if fault else self._loop.gauges()
+        read = Gauges(why=fault) if fault else self._loop.gauges()
+        return msgspec.structs.replace(read, resting=self._resting)
 
     def close(self) -> None:
         """End the thread, put back."""

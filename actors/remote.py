@@ -1,33 +1,30 @@
-"""The thin Ray edge: the typed classes as actors, and where they are placed."""
+"""The thin Ray edge of a node: its agent as an actor, pinned to the machine that holds its state."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import ray
 from ray.actor import ActorHandle
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.aggregator import Aggregator, AggregatorSnapshot, AggregatorSpec
 from actors.compile_tasks import RayCompiler
 from actors.links import RayLink, RayPulse
-from actors.live import FleetLive, Health, NodePulse, State
+from actors.live import State
 from actors.log_lines import log_json
-from actors.metrics import of_cycle, of_fleet, of_pulse
+from actors.metrics import of_cycle, of_pulse
 from actors.node_agent import NodeAgent
 from actors.node_events import CycleRecord
 from actors.node_rounds import Accord, Answer
 from actors.node_spec import NodeSnapshot, NodeSpec
 from actors.node_tasks import Released
+from actors.placed import AGENT_CPUS, as_handle, pinned
 from actors.pulse import Heart, pulse_of
 from actors.ray_metrics import record
 from actors.regulation import open_regulation
-from actors.round_step import RoundStep
 from actors.tasks import Tasks
 from quasim.energy.migration import HeatReport, Move
 from quasim.standing import Standing
@@ -36,13 +33,6 @@ from quasim.targets.profile import Profile
 from quasim.targets.spec import TargetSpec, TritonSpec
 from quasim.trial import Genome, Problem, Trial
 from storage.files import make_folder
-from storage.segments import Ack, Refusal
-
-T = TypeVar("T")
-
-AGENT_CPUS = 0
-"""Actors reserve no CPU of Ray's: timed runs are kept apart by the device lease, and an actor that found no share left
-would wait for ever without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,63 +48,6 @@ class Place:
     machine: str
     gpus: float
     name: str = ""
-
-
-class RayAggregator:
-    """An aggregator that opens its folders when it is first called.
-
-    Not in the constructor: of what a constructor raises Ray keeps the text alone, and with it neither the type nor the
-    exit code of an error. One that could not open tries again at its next call.
-    """
-
-    def __init__(self, spec: AggregatorSpec) -> None:
-        log_json(os.environ, run=spec.folder.parent.name)
-        self._spec = spec
-        self._opened: Aggregator | None = None
-
-    def _aggregator(self) -> Aggregator:
-        if self._opened is None:
-            self._opened = Aggregator(self._spec, told=lambda fleet: record(of_fleet(fleet)))
-        return self._opened
-
-    async def submit(self, batch: bytes) -> Ack | Refusal:
-        """See ``Aggregator.submit``, and so for every method below."""
-        return await self._aggregator().submit(batch)
-
-    async def open_round(  # noqa: D102
-        self, cycle: int, nodes: Sequence[str], roster: bytes | None = None
-    ) -> RoundStep:
-        return await self._aggregator().open_round(cycle, nodes, roster)
-
-    async def answer(self, messages: Sequence[tuple[str, bytes]]) -> RoundStep:  # noqa: D102
-        return await self._aggregator().answer(messages)
-
-    async def deadline(self) -> RoundStep:  # noqa: D102
-        return await self._aggregator().deadline()
-
-    async def advise(self, reports: Sequence[HeatReport]) -> Move | None:  # noqa: D102
-        return self._aggregator().advise(reports)
-
-    async def moved(self, took_s: float) -> None:  # noqa: D102
-        self._aggregator().moved(took_s)
-
-    async def policy(self) -> bytes | None:  # noqa: D102
-        return await self._aggregator().policy()
-
-    async def tabulate(self) -> bool:  # noqa: D102
-        return await self._aggregator().tabulate()
-
-    async def snapshot(self) -> AggregatorSnapshot:  # noqa: D102
-        return await self._aggregator().snapshot()
-
-    async def pulse(self, pulse: NodePulse) -> None:  # noqa: D102
-        await self._aggregator().pulse(pulse)
-
-    async def mark(self, node: str, health: Health, order: int) -> None:  # noqa: D102
-        await self._aggregator().mark(node, health, order)
-
-    async def live(self) -> FleetLive:  # noqa: D102
-        return await self._aggregator().live()
 
 
 class RayNode:
@@ -240,11 +173,6 @@ def open_target(spec: TargetSpec) -> Target:
     return spec.open(RayCompiler()) if isinstance(spec, TritonSpec) else spec.open()
 
 
-def pinned(node_id: str) -> NodeAffinitySchedulingStrategy:
-    """Placement on one machine only: an actor's state lies in a folder there."""
-    return NodeAffinitySchedulingStrategy(node_id, soft=False)
-
-
 def start_node(spec: NodeSpec, target: TargetSpec, aggregator: str, place: Place, name: str) -> ActorHandle[RayNode]:
     """A node agent that Ray restarts whenever its process dies, and whose calls are then made again.
 
@@ -261,27 +189,3 @@ def start_node(spec: NodeSpec, target: TargetSpec, aggregator: str, place: Place
         scheduling_strategy=pinned(place.machine),
     )
     return as_handle(placed.remote(spec, target, aggregator, place))
-
-
-def start_aggregator(spec: AggregatorSpec, name: str, machine: str) -> ActorHandle[RayAggregator]:
-    """The aggregator, to be found by name; pinned to the machine that holds its store. It outlives the driver.
-
-    One that an earlier driver left is ended first: what it was told may differ, and all that counts is on disk.
-    """
-    with suppress(ValueError):  # there is none
-        ray.kill(ray.get_actor(name))
-    placed = ray.remote(RayAggregator).options(
-        name=name,
-        lifetime="detached",
-        num_cpus=AGENT_CPUS,
-        max_restarts=-1,
-        max_task_retries=-1,
-        scheduling_strategy=pinned(machine),
-    )
-    return as_handle(placed.remote(spec))
-
-
-def as_handle(actor: ActorHandle[T] | type[T]) -> ActorHandle[T]:
-    """The handle that ``.remote()`` of an actor class gave, which Ray types as a union with the class itself."""
-    assert isinstance(actor, ActorHandle)
-    return actor

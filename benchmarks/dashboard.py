@@ -65,11 +65,20 @@ class Server:
         """Let this client's requests be answered."""
         self.client.post("/login", json={"token": self.token}).raise_for_status()
 
+    @property
+    def socket(self) -> str:
+        """Address of its WebSocket."""
+        return f"ws{self.url[4:]}/ws"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a page of the session sends when it opens the WebSocket."""
+        cookie = "; ".join(f"{kept.name}={kept.value}" for kept in self.client.cookies.jar)
+        return {"Origin": self.url, "Cookie": cookie}
+
     def connect(self) -> connect:
         """A WebSocket of the session."""
-        cookie = "; ".join(f"{kept.name}={kept.value}" for kept in self.client.cookies.jar)
-        headers = {"Origin": self.url, "Cookie": cookie}
-        return connect(f"ws{self.url[4:]}/ws", additional_headers=headers, max_size=None, proxy=None)
+        return connect(self.socket, additional_headers=self.headers, max_size=None, proxy=None)
 
     def cpu_s(self) -> float:
         """Seconds of CPU that the process has used."""
@@ -88,15 +97,16 @@ class Server:
 def serving(run: Path, site: Path) -> Iterator[tuple[Server, float]]:
     """The server of a run, and the seconds from its start until it listened."""
     command = [sys.executable, "-m", "quasim", "dashboard", str(run), "--port", "0"]
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "QUASIM_HOME": str(site)})
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().partition("  ")[0]
-        yield Server(process, url, (site / "dashboard.token").read_text().strip()), time.monotonic() - start
-    finally:
-        process.terminate()
-        process.wait(30)
+    start, environment = time.monotonic(), {**os.environ, "QUASIM_HOME": str(site)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().partition("  ")[0]
+            server = Server(process, url, (site / "dashboard.token").read_text().strip())
+            with server.client:
+                yield server, time.monotonic() - start
+        finally:
+            process.terminate()
 
 
 def fleet(at: float) -> FleetLive:

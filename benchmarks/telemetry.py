@@ -14,7 +14,8 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.aggregator import AggregatorSpec
-from actors.remote import AGENT_CPUS, RayAggregator, as_handle, start_aggregator
+from actors.placed import AGENT_CPUS, as_handle
+from actors.ray_aggregator import RayAggregator, start_aggregator
 from aggregation.agreement import Agreement
 from aggregation.catalogue import Catalogue
 from benchmarks.harness import Bar, Row, main, say

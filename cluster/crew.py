@@ -3,7 +3,7 @@
     seat without a machine ──machine comes──► working ──machine is gone──► lost or left ──machine comes back──► working
                                                  └──drain, between two cycles──► drained ──undrain──► working
 
-A thread looks every half second, so that what happens while all wait for a cycle shows at once. Seats are kept in the
+A thread looks four times a second, so that what happens while all wait for a cycle shows at once. Seats are kept in the
 folder of the run: an agent whose machine comes back finds its state and its spool there.
 """
 
@@ -20,11 +20,13 @@ import ray
 from ray.actor import ActorHandle
 
 from actors import drain
+from actors.board import Mark
 from actors.live import Health, Kind, NodePulse
 from actors.live_file import EventLog
 from actors.node_spec import NodeSnapshot
 from actors.pulse import pulse_of
-from actors.remote import Place, RayAggregator, RayNode
+from actors.ray_aggregator import RayAggregator
+from actors.remote import Place, RayNode
 from cluster.calls import get
 from cluster.config import FleetConfig
 from cluster.machines import Machines, machines
@@ -35,7 +37,10 @@ from quasim.errors import QuasimError
 
 LOG = logging.getLogger(__name__)
 
-LOOK_S = 0.5
+LOOK_S = 0.25
+
+TOLD_S = 0.5
+"""The longest that an end waits until the aggregator has heard, and so shows, how all ended."""
 
 Node = ActorHandle[RayNode]
 
@@ -58,16 +63,25 @@ class Crew:
         self._config, self._folder, self._start, self._events = config, folder, start, events
         self._cycle = cycle
         self._lock = threading.RLock()
+        # Looking takes as long as silent machines need to be probed; whoever asks who works does not wait for it.
+        self._looking = threading.Lock()
         self._working: dict[str, tuple[Node, Place]] = {}
         self._away: dict[str, Literal["lost", "left"]] = {}
         self._draining: set[str] = set()
+        self._unnamed: set[str] = set()
         self._aggregator: ActorHandle[RayAggregator] | None = None
+        self._marks: dict[str, Mark] = {}
+        self._heard: ray.ObjectRef[None] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="crew", daemon=True)
         found = machines()
         self.driver = found.alive[0]
-        self._seats = read_seats(folder) or first_seats(config, found.alive)
+        staying = [machine for machine in found.alive if machine.name not in found.draining]
+        self._seats = read_seats(folder) or first_seats(config, staying)
         write_seats(self._folder, self._seats)
+        for seat in self._seats:
+            if seat.left is not None:
+                self._tell(seat.node, "left")
         # Whoever was told to leave while there was no driver is found first, so that it can leave in good order. Who
         # has left stays away.
         wished = drain.requested(folder.drained)
@@ -81,14 +95,16 @@ class Crew:
     def watch(self, aggregator: ActorHandle[RayAggregator]) -> None:
         """Look again and again from now on, and tell the aggregator what there is to see."""
         self._aggregator = aggregator
+        with self._lock:
+            for name, (_, where) in self._working.items():
+                self._greet(name, where)
         self._thread.start()
 
     def begin(self, cycle: int, busy: frozenset[str]) -> None:
         """A cycle begins: who is to leave and is not busy leaves, and late agents join."""
         with self._lock:
             self._cycle = cycle
-            found = machines()
-            self.look(found)
+        found = self.look_now()
         for seat in self._leaving(busy, self._wished(found)):
             self._let_go(seat)
 
@@ -125,10 +141,18 @@ class Crew:
         with self._lock:
             return name in self._working and self._working[name][0] is node
 
-    def look_now(self) -> None:
+    def look_now(self) -> Machines:
         """Do not wait for the next look of the thread."""
-        with self._lock:  # before asking: what one thread saw must not be taken in after what another saw later
-            self.look(machines())
+        with self._looking:  # before asking: what one thread saw must not be taken in after what another saw later
+            found = machines(self._in_use)
+            self.look(found)
+        return found
+
+    @property
+    def _in_use(self) -> frozenset[str]:
+        """Ray's ids of the machines that agents work on."""
+        with self._lock:
+            return frozenset(where.machine for _, where in self._working.values())
 
     def look(self, found: Machines) -> None:
         """Take in how the cluster is: let go of who is gone, start who can be."""
@@ -137,7 +161,10 @@ class Crew:
     def _take_in(self, found: Machines, wished: frozenset[str]) -> None:
         with self._lock:
             self._drop_lost({machine.node_id for machine in found.alive}, found.willing)
-            new = newcomers(self._config, found.alive, self._seats, self._cycle)
+            self._say_unnamed(found.unnamed)
+            # Whoever is about to end gets no seat: nobody would ever sit there, and the end would miss its rows.
+            staying = [machine for machine in found.alive if machine.name not in wished]
+            new = newcomers(self._config, staying, self._seats, self._cycle)
             if new:
                 self._seats += new
                 write_seats(self._folder, self._seats)
@@ -151,7 +178,7 @@ class Crew:
             self._thread.join()
         told = [ref for name, node in self.nodes.items() if (ref := self._end(name, node)) is not None]
         if told:
-            ray.wait(told, num_returns=len(told), timeout=LOOK_S)
+            ray.wait(told, num_returns=len(told), timeout=TOLD_S)
 
     def _end(self, name: str, node: Node) -> ray.ObjectRef[None] | None:
         ray.kill(node)
@@ -161,6 +188,7 @@ class Crew:
         while not self._stop.wait(LOOK_S):
             try:
                 self.look_now()
+                self._remind()
             except Exception:  # whatever befalls one look, the next may see
                 LOG.exception("the machines of the cluster could not be looked at")
 
@@ -176,6 +204,13 @@ class Crew:
                 kind: Kind = "node-left" if how == "left" else "node-lost"
                 self._events.note(kind, f"{name}: machine {where.name} is gone", node=name, cycle=self._cycle)
 
+    def _say_unnamed(self, unnamed: Sequence[Machine]) -> None:
+        for machine in unnamed:
+            if machine.node_id not in self._unnamed:
+                self._unnamed.add(machine.node_id)
+                text = f"{machine.name}: another machine has this name; the one at {machine.address} gets no agent"
+                self._events.note("name-taken", text, cycle=self._cycle)
+
     def _fill(self, at: int, alive: Sequence[Machine], wished: frozenset[str]) -> None:
         seat = self._seats[at]
         if seat.node in self._working:
@@ -184,12 +219,12 @@ class Crew:
         where = place(self._config, seat, alive)
         if where is None or seat.first_cycle > self._cycle or seat.meant_by(wished):
             return
-        self._working[seat.node] = (self._start(seat, where), where)
+        started = msgspec.structs.replace(seat, left=None, starts=seat.starts + 1)
+        self._keep(at, started)
+        self._working[seat.node] = (self._start(started, where), where)
         back = self._away.pop(seat.node, None) or seat.left
-        if seat.left is not None:
-            self._keep(at, msgspec.structs.replace(seat, left=None))
         self._tell(seat.node, "ok")
-        self._greet(seat, where)
+        self._greet(seat.node, where)
         text = f"{seat.node} {'is back' if back else 'joins'} on {where.name} at cycle {self._cycle}"
         self._events.note("node-joined", text, node=seat.node, cycle=self._cycle)
 
@@ -222,13 +257,23 @@ class Crew:
         self._events.note("node-drained", text, node=seat.node, cycle=self._cycle)
 
     def _tell(self, name: str, health: Health) -> ray.ObjectRef[None] | None:
-        if self._aggregator is None:
-            return None
-        heard: ray.ObjectRef[None] = self._aggregator.mark.remote(name, health, time.monotonic_ns())
-        return heard
+        with self._lock:
+            self._marks[name] = Mark(health, time.monotonic_ns())
+            return self._say_marks()
 
-    def _greet(self, seat: Seat, where: Place) -> None:
+    def _remind(self) -> None:
+        """Say again what was said of the agents: an aggregator that was restarted has forgotten it."""
+        with self._lock:
+            if self._heard is None or ray.wait([self._heard], timeout=0)[0]:
+                self._say_marks()
+
+    def _say_marks(self) -> ray.ObjectRef[None] | None:
+        if self._aggregator is not None:
+            self._heard = self._aggregator.mark.remote(dict(self._marks))
+        return self._heard
+
+    def _greet(self, name: str, where: Place) -> None:
         """Say at once that an agent starts: it takes a second or two until it can itself."""
         if self._aggregator is not None:
-            first: NodePulse = pulse_of(seat.node, where.name, "starting", None, time.time())
+            first: NodePulse = pulse_of(name, where.name, "starting", None, time.time())
             self._aggregator.pulse.remote(first)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
 from ray.actor import ActorHandle
 
-from actors.remote import RayAggregator
+from actors.aggregator import AggregatorSnapshot
+from actors.node_spec import NodeSnapshot
+from actors.ray_aggregator import RayAggregator
 from cluster.calls import get
 from cluster.config import FleetConfig
 from cluster.crew import Crew, Node
-from cluster.run_folder import RunFolder
 from cluster.run_log import Final, FleetEnd, NodeLost
 from quasim.energy.objective import Objective, best_of
 from quasim.errors import QuasimError
@@ -22,7 +22,7 @@ from quasim.standing import Standing
 from quasim.targets.profile import Profile
 from quasim.trial import Genome, Problem, Trial
 from storage.pseudonyms import Pseudonyms
-from storage.queries import open_dataset
+from storage.segments import Stream
 
 FLUSH_ATTEMPTS = 10
 
@@ -51,7 +51,7 @@ class Finale:
         self._config, self._problems = config, tuple(problems)
         self._each, self._free, self._say = each, free, say
 
-    def end(self, aggregator: ActorHandle[RayAggregator], crew: Crew, folder: RunFolder, site_key: bytes) -> FleetEnd:
+    def end(self, aggregator: ActorHandle[RayAggregator], crew: Crew, site_key: bytes) -> FleetEnd:
         """All of it.
 
         Raises:
@@ -66,11 +66,17 @@ class Finale:
             if not sum(self._each(lambda node: node.flush.remote()).values()):
                 break
         nodes = (*crew.left, *self._each(lambda node: node.snapshot.remote()).values())
-        snapshot = get(aggregator.snapshot.remote(), "the aggregator")
-        silent = sorted(crew.joined - {node.name for node in nodes})
-        lost = tuple(NodeLost(name, rows_stored(folder.telemetry, site_key, name)) for name in silent)
+        store: AggregatorSnapshot = get(aggregator.snapshot.remote(), "the aggregator")
+        lost, forgotten = uncounted(store.streams, nodes, crew.joined, Pseudonyms(site_key))
         return FleetEnd(
-            self._problems, tuple(sorted(nodes, key=lambda n: n.name)), snapshot, finals, standings, profiles, lost
+            self._problems,
+            tuple(sorted(nodes, key=lambda node: node.name)),
+            store,
+            finals,
+            standings,
+            profiles,
+            lost,
+            forgotten,
         )
 
     def _final(self, problem: Problem) -> Final:
@@ -134,11 +140,20 @@ def finalists(tops: Sequence[Sequence[Trial]], objective: Objective) -> list[Gen
     return list(dict.fromkeys(trial.genome for trial in best))[:FINALISTS]
 
 
-def rows_stored(telemetry: Path, site_key: bytes, node: str) -> int:
-    """Telemetry rows of a node that are stored.
+def uncounted(
+    streams: Sequence[Stream], nodes: Sequence[NodeSnapshot], joined: Collection[str], ids: Pseudonyms
+) -> tuple[tuple[NodeLost, ...], int]:
+    """Stored rows that no node counts as sent: those of nodes that cannot be asked, and of disks that are lost.
 
-    Raises:
-        StorageError: the store cannot be read.
+    Args:
+        streams: whose the stored rows are, seen at once.
+        nodes: those that said where they stand.
+        joined: names of all that have worked.
     """
-    node_id = bytes.fromhex(Pseudonyms(site_key).id("node", node))
-    return int(open_dataset([telemetry]).count_rows(filter=ds.field("node_id") == node_id))
+    since = {ids.id("node", node.name): node.since for node in nodes}
+    forgotten = sum(stream.rows for stream in streams if stream.incarnation < since.get(stream.node, 0))
+    rows: Counter[str] = Counter()
+    for stream in streams:
+        rows[stream.node] += stream.rows
+    silent = sorted(set(joined) - {node.name for node in nodes})
+    return tuple(NodeLost(name, rows[ids.id("node", name)]) for name in silent), forgotten

@@ -21,7 +21,8 @@ from ray.actor import ActorHandle
 from actors.live_file import EventLog
 from actors.node_events import CycleRecord
 from actors.node_rounds import Accord
-from actors.remote import Place, RayNode, start_aggregator, start_node
+from actors.ray_aggregator import start_aggregator
+from actors.remote import Place, RayNode, start_node
 from aggregation.agreement import SMALLEST
 from aggregation.catalogue import Catalogue
 from aggregation.groups import groups_of
@@ -30,7 +31,7 @@ from cluster import events
 from cluster.agreed import agreement
 from cluster.calls import get
 from cluster.config import FleetConfig
-from cluster.crew import LOOK_S, Crew, Node
+from cluster.crew import LOOK_S, TOLD_S, Crew, Node
 from cluster.finale import Finale
 from cluster.membership import Membership
 from cluster.moves import Moves
@@ -116,14 +117,16 @@ class Fleet:
             QuasimError: a node cannot work, none is left, or the aggregator cannot be reached.
         """
         policy = get(self._aggregator.policy.remote(), "the aggregator")
-        for cycle in range(len(self._done), self._config.cycles):
+        while self.paused:
             if self._stop():
                 return self._done
+            cycle = len(self._done)
             self._crew.begin(cycle, self._busy_names)
             self._await_nodes()
             if self._stop():  # while none was there: a cycle of nobody is none
                 return self._done
             policy = self._cycle(cycle, policy)
+        self._await_late()
         self._adopt(policy)
         return self._done
 
@@ -161,6 +164,9 @@ class Fleet:
 
     def _cycle(self, cycle: int, policy: bytes | None) -> bytes | None:
         records = self._measure(cycle, policy)
+        if not records and not self._busy:  # a cycle of nobody is none: it is run again with those who come back
+            self._abandoned(cycle)
+            return policy
         nodes = self._crew.nodes
         free = {record.node: nodes[record.node] for record in records if record.cycle == cycle and record.node in nodes}
         ended = self._rounds.run(cycle, free, self._crew.gone)
@@ -175,6 +181,11 @@ class Fleet:
         self._note(events.of_cycle(done), cycle, ended.log.number)
         self._say(_headline(done, self._config.cycles))
         return newest
+
+    def _abandoned(self, cycle: int) -> None:
+        why = f"every machine went before it had measured; cycle {cycle + 1} is run again"
+        self._say(why)
+        self._events.note("cycle-abandoned", why, cycle=cycle)
 
     def _note(self, happened: list[events.Happened], cycle: int, number: int) -> None:
         events.write(self._events, happened, round=number, cycle=cycle)
@@ -194,12 +205,35 @@ class Fleet:
         shared = ray.put(policy)
         for name, node in self._free.items():
             self._busy[node.run_cycle.remote(cycle, shared)] = _Call(name, node)
-        ready = self._awaited()
-        for name in sorted(self._busy_names - {self._busy[call].name for call in ready}):
+        records, failures = self._collected(cycle)
+        for name in sorted(self._busy_names):
             self._say(f"{name} is still busy and misses the round of cycle {cycle}")
+        if not records and failures:
+            raise failures[0]
+        return records
+
+    def _await_late(self) -> None:
+        """Wait for nodes that are busy after the last cycle, no longer than for a cycle, and log what they measured.
+
+        It joins the log of the last cycle. A node that is busy for longer still can be asked nothing at the end.
+        """
+        if not self._busy:
+            return
+        names, limit_s = ", ".join(sorted(self._busy_names)), self._config.cycle_timeout_s
+        self._say(f"waiting up to {limit_s:g} s for what {names} still measures")
+        last = self._done[-1]
+        late, _ = self._collected(last.cycle)
+        for name in sorted(self._busy_names):
+            self._say(f"{name} is busy for longer than {limit_s:g} s; what it has not sent by now is left out")
+        records = sorted((*last.records, *late), key=_by_node)
+        self._done[-1] = msgspec.structs.replace(last, records=tuple(records))
+        write_atomic(self._folder.cycle_file(last.cycle), to_json(self._done[-1]))
+
+    def _collected(self, cycle: int) -> tuple[list[CycleRecord], list[QuasimError]]:
+        """What nodes measured by the time that a cycle may take, and how those failed that are still there."""
         records: list[CycleRecord] = []
         failures: list[QuasimError] = []
-        for call in ready:
+        for call in self._awaited():
             name, node = self._busy.pop(call)
             try:
                 records.append(get(call, name))
@@ -211,9 +245,7 @@ class Fleet:
                 self._say(f"{name} failed in cycle {cycle}: {error}")
                 self._events.note("node-failed", str(error), node=name, cycle=cycle)
                 failures.append(error)
-        if not records and failures:
-            raise failures[0]
-        return sorted(records, key=lambda record: (record.node, record.cycle))
+        return sorted(records, key=_by_node), failures
 
     def _awaited(self) -> list[ray.ObjectRef[CycleRecord]]:
         """The calls that are answered once all are, or time is up; those of agents that are gone are dropped."""
@@ -259,7 +291,7 @@ class Fleet:
             QuasimError: no node is left, or the aggregator cannot be reached.
         """
         finale = Finale(self._config, self._problems, self._each, lambda: self._free, self._say)
-        end = finale.end(self._aggregator, self._crew, self._folder, load_or_create_key(self._site / "site.key"))
+        end = finale.end(self._aggregator, self._crew, load_or_create_key(self._site / "site.key"))
         write_atomic(self._folder.end, to_json(end))
         self._events.note("run-ended", f"after {len(self._done)} cycles", cycle=len(self._done) - 1)
         return end
@@ -270,7 +302,7 @@ class Fleet:
             self._events.note("run-ended", f"stopped before cycle {len(self._done)}", cycle=len(self._done))
         self._crew.close()
         ray.wait([self._aggregator.tabulate.remote()], timeout=TABLE_S)
-        ray.wait([self._aggregator.live.remote()], timeout=LOOK_S)  # so that how all ended is what remains to be seen
+        ray.wait([self._aggregator.live.remote()], timeout=TOLD_S)  # so that how all ended is what remains to be seen
         ray.kill(self._aggregator)
         self._events.close()
 
@@ -308,6 +340,10 @@ class Fleet:
             return range(agents, agents + self._config.late_agents + 1)
         members = len(self._membership.roster.members)
         return range(members, members + 1)
+
+
+def _by_node(record: CycleRecord) -> tuple[str, int]:
+    return record.node, record.cycle
 
 
 def _grouped_as_begun(config: FleetConfig, agents: int) -> FleetConfig:

@@ -28,10 +28,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--resume", type=Path, help="continue the run in this absolute folder")
     given = parser.parse_args(arguments)
     try:
-        config, folder = _resumed(given.resume) if given.resume else _fresh(given)
-        set_up(os.environ, run=folder.path.name)
+        config = None if given.resume else _configured(given)
+        path = _absolute(given.resume) if config is None else _fresh(given.out, config.seed)
+        set_up(os.environ, run=path.name)  # before a folder is made: what it refuses leaves nothing behind
+        folder = RunFolder.open(path) if config is None else RunFolder.create(path, config)
         say(f"run folder: {folder.path}")
-        report = run_fleet(config, folder, joined_cluster(), say)
+        report = run_fleet(config or folder.load_config(), folder, joined_cluster(), say)
         sys.stdout.write(to_json(report).decode() + "\n")
         check_complete(report, folder)
     except PausedError:
@@ -42,19 +44,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _fresh(given: argparse.Namespace) -> tuple[FleetConfig, RunFolder]:
+def _configured(given: argparse.Namespace) -> FleetConfig:
     if given.config is None:
         raise ConfigError("neither a config nor --resume was given", "name a YAML file of the working directory")
-    config = load_config(given.config, os.environ, {"cycles": given.cycles, "seed": given.seed})
-    name = fresh_name(config.seed, datetime.now(timezone.utc))
+    return load_config(given.config, os.environ, {"cycles": given.cycles, "seed": given.seed})
+
+
+def _fresh(out: Path | None, seed: int) -> Path:
     # Never the config's `out`: the job's own folder is a copy that Ray deletes.
-    path = _absolute(given.out) if given.out else site_folder(os.environ).absolute() / "runs" / name
-    return config, RunFolder.create(path, config)
-
-
-def _resumed(path: Path) -> tuple[FleetConfig, RunFolder]:
-    folder = RunFolder.open(_absolute(path))
-    return folder.load_config(), folder
+    home = site_folder(os.environ).absolute() / "runs"
+    return _absolute(out) if out else home / fresh_name(seed, datetime.now(timezone.utc))
 
 
 def _absolute(path: Path) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from cluster.placement import Machine, distinct
 
 PROBE_S = 0.2
 """How long a machine's daemon may take to accept a connection before nothing follows from it."""
+
+PROBES = 16
+"""Machines asked at a time: those that do not answer at all cost the others of a large cluster little time."""
 
 _WILLING = (1, 3, 4)
 """Reasons for which a machine left in good order: ended as expected, and drained by an autoscaler."""
@@ -26,25 +30,38 @@ class Machines:
         alive: those that answer, of distinct names, the driver's own first; their order outlives a restart.
         willing: Ray's ids of those that left in good order.
         draining: names of those that Ray ends once they are idle.
+        unnamed: those that answer and whose name another one has.
     """
 
     alive: tuple[Machine, ...]
     willing: frozenset[str] = frozenset()
     draining: frozenset[str] = frozenset()
+    unnamed: tuple[Machine, ...] = ()
 
 
-def machines() -> Machines:
-    """As Ray sees them, less those whose Ray was killed and of which Ray does not know yet."""
+def machines(in_use: Collection[str] = ()) -> Machines:
+    """As Ray sees them, less those whose Ray was killed and of which Ray does not know yet.
+
+    Args:
+        in_use: Ray's ids of the machines that agents work on; these keep their names.
+    """
     own = ray.get_runtime_context().get_node_id()
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    alive = sorted(
-        (node for node in nodes if node["Alive"]),
-        key=lambda node: (node["NodeID"] != own, node["NodeManagerAddress"], node["NodeID"]),
+    known = sorted(
+        (_machine(node) for node in nodes if node["Alive"]),
+        key=lambda machine: (machine.node_id != own, machine.address, machine.node_id),
     )
-    known = distinct(machine for machine in map(_machine, alive) if machine.node_id == own or not refuses(machine))
+    dead = refusing([machine for machine in known if machine.node_id != own])
+    answering = [machine for machine in known if machine.node_id not in dead]
+    alive = distinct(answering, in_use)
     left = frozenset(node["NodeID"] for node in nodes if not node["Alive"] and node["DeathReason"] in _WILLING)
     draining = ray._private.state.state.get_draining_nodes()  # as Ray Serve asks: there is no public call
-    return Machines(tuple(known), left, frozenset(machine.name for machine in known if machine.node_id in draining))
+    return Machines(
+        tuple(alive),
+        left,
+        frozenset(machine.name for machine in alive if machine.node_id in draining),
+        tuple(machine for machine in answering if machine not in alive),
+    )
 
 
 def _machine(node: Mapping[str, Any]) -> Machine:
@@ -55,6 +72,14 @@ def _machine(node: Mapping[str, Any]) -> Machine:
         address=node["NodeManagerAddress"],
         port=int(node["NodeManagerPort"]),
     )
+
+
+def refusing(machines: Sequence[Machine]) -> frozenset[str]:
+    """Ray's ids of those that refuse, asked at the same time."""
+    with ThreadPoolExecutor(PROBES, "probe") as pool:
+        return frozenset(
+            machine.node_id for machine, refused in zip(machines, pool.map(refuses, machines), strict=True) if refused
+        )
 
 
 def refuses(machine: Machine) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from aggregation.enrolment import verify_enrolment
@@ -65,6 +65,11 @@ class Membership:
             member = verify_enrolment(request, federation=self._federation)
             self._members[member.node] = member
         self._take(local_roster(self._site, self._federation, list(self._members.values()), self._server, self._limits))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """These may have another key by now: they are unknown until they are admitted again."""
+        for name in names:
+            self._members.pop(name, None)
 
     def dismiss(self, gone: frozenset[str]) -> bool:
         """Begin an epoch without the members that are gone, where the others are too few with them and enough without.

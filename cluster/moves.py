@@ -15,7 +15,8 @@ from typing import Literal
 
 from ray.actor import ActorHandle
 
-from actors.remote import RayAggregator, RayNode
+from actors.ray_aggregator import RayAggregator
+from actors.remote import RayNode
 from actors.tasks import Tasks
 from cluster.calls import get
 from cluster.run_log import MoveLog

@@ -5,7 +5,7 @@ A seat is an agent's for good: its state lies on that machine. Where the machine
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -40,11 +40,16 @@ class Machine:
         return self.labels.get(LABEL) or self.address or self.node_id
 
 
-def distinct(machines: Iterable[Machine]) -> list[Machine]:
-    """Of several machines of one name the first: after a restart Ray knows the same machine twice for a while."""
+def distinct(machines: Iterable[Machine], in_use: Collection[str] = ()) -> list[Machine]:
+    """Of several machines of one name the one in use, else the first: after a restart Ray knows a machine twice.
+
+    Args:
+        in_use: Ray's ids of those that agents work on.
+    """
     found: dict[str, Machine] = {}
     for machine in machines:
-        found.setdefault(machine.name, machine)
+        if found.setdefault(machine.name, machine).node_id not in in_use and machine.node_id in in_use:
+            found[machine.name] = machine
     return list(found.values())
 
 
@@ -117,7 +122,8 @@ def _shares(config: FleetConfig, machines: Sequence[Machine]) -> list[tuple[str,
     fit = _fit(config, machines)
     if not fit:
         raise ConfigError(
-            f"none of the {len(machines)} machines of the cluster{_asked(config)}", "see `ray list nodes` for theirs"
+            f"none of the {len(machines)} machines of the cluster{_asked(config)}",
+            "see `ray list nodes`; one that drains is none",
         )
     shares = _on(fit, config)
     if not shares:

@@ -82,7 +82,7 @@ class Rows(msgspec.Struct, frozen=True):
     """Telemetry rows: committed to be sent, acknowledged, stored, and refused for good.
 
     Attributes:
-        of_lost: stored rows of nodes that are gone and cannot say what they sent; in ``stored`` alone.
+        of_lost: stored rows of nodes and disks that are gone and cannot say what they sent; in ``stored`` alone.
     """
 
     sent: int
@@ -221,7 +221,7 @@ def _efficiency(problem: Problem, best: Trial | None, default: Trial | None) -> 
 def _rows(end: FleetEnd) -> Rows:
     sent, refused = sum(node.sent for node in end.nodes), sum(node.refused for node in end.nodes)
     waiting = sum(node.waiting_rows for node in end.nodes)
-    of_lost = sum(node.rows_stored for node in end.lost)
+    of_lost = end.forgotten + sum(node.rows_stored for node in end.lost)
     return Rows(sent, sent - refused - waiting, end.aggregator.store.rows, refused, of_lost)
 
 

@@ -234,7 +234,7 @@ def _fleet(fleet: FleetReport) -> Iterator[RenderableType]:
     table.add_row("differential privacy", privacy_text(fleet.rounds))
     table.add_row("telemetry rows", f"{rows.sent} sent, {rows.acknowledged} acknowledged, {rows.stored} stored")
     if rows.of_lost:
-        table.add_row("of these of lost nodes", f"{rows.of_lost} stored; what else they had sent is not known")
+        table.add_row("of lost nodes and disks", f"{rows.of_lost} stored; what else they had sent is not known")
     table.add_row("refused rows", str(rows.refused))
     made = sum(move.made for move in fleet.moves)
     table.add_row("tasks moved from heat", f"{made} of {len(fleet.moves)} advised")

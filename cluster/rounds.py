@@ -19,8 +19,9 @@ from ray.actor import ActorHandle
 
 from actors.metrics import of_round
 from actors.node_rounds import Accord, Answer
+from actors.ray_aggregator import RayAggregator
 from actors.ray_metrics import record
-from actors.remote import RayAggregator, RayNode
+from actors.remote import RayNode
 from actors.round_step import RoundStep
 from aggregation.canary import Tally
 from cluster.agreed import spent
@@ -124,6 +125,7 @@ class Rounds:
         self._agreement, self._accord = accord.agreement, ray.put(accord)
         self._say, self._clock = say, clock
         self._informed: dict[str, bytes] = {}
+        self._met: dict[str, ActorHandle[RayNode]] = {}
 
     def run(self, cycle: int, nodes: Nodes, gone: frozenset[str]) -> Round:
         """The round of a cycle with these nodes, none of which is busy.
@@ -153,9 +155,17 @@ class Rounds:
         return Round(step.policy, step.abandoned or "", tuple(tally.refused), log)
 
     def _enrolled(self, nodes: Nodes) -> Nodes:
-        """Those of the nodes that are in the roster and have it; new ones begin an epoch."""
+        """Those of the nodes that are in the roster and have it; new ones begin an epoch.
+
+        An agent that was started anew may have lost its key and its roster with its disk, and is asked like a new one.
+        """
         if self._membership is None:
             return nodes
+        anew = [name for name, node in nodes.items() if self._met.get(name, node) != node]
+        self._membership.forget(anew)
+        for name in anew:
+            self._informed.pop(name, None)
+        self._met |= nodes
         if new := self._membership.unknown(nodes):
             self._membership.admit(self._each({name: nodes[name].enrolment.remote() for name in new}))
         envelope, keys = self._membership.envelope, self._membership.roster.keys

@@ -98,7 +98,7 @@ class RunFolder:
 
     @property
     def fleet_now(self) -> Path:
-        """State of the fleet, JSON; at most twice a second."""
+        """State of the fleet, JSON; twice a second, and when somebody comes or goes."""
         return self.live / "fleet.json"
 
     @property

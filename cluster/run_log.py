@@ -132,7 +132,7 @@ class Final(msgspec.Struct, frozen=True):
 
 
 class NodeLost(msgspec.Struct, frozen=True):
-    """A node that was gone at the end and could not say what it had sent.
+    """A node that was gone or busy at the end and could not say what it had sent.
 
     Attributes:
         rows_stored: telemetry rows of it that were acknowledged, and so are stored.
@@ -147,7 +147,8 @@ class FleetEnd(msgspec.Struct, frozen=True):
 
     Attributes:
         nodes: those that had been told to leave stand as they left.
-        lost: those whose machine was gone.
+        lost: those whose machine was gone, and those that were busy for longer than the end waited.
+        forgotten: rows that are stored of nodes which came back with an empty disk, and so do not count them as sent.
         finals, standings, profiles: final playoff, comparison and hardware counters of each problem, in the problems'
             order.
     """
@@ -159,3 +160,4 @@ class FleetEnd(msgspec.Struct, frozen=True):
     standings: tuple[Standing | None, ...]
     profiles: tuple[Profile | None, ...]
     lost: tuple[NodeLost, ...] = ()
+    forgotten: int = 0

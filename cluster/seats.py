@@ -23,6 +23,7 @@ class Seat(msgspec.Struct, frozen=True):
         first_cycle: in which the agent joins.
         number: of the agent, from 0; its seed follows from it.
         left: where it stood when it was told to leave; None: it has not left.
+        starts: how often the agent was started or found, counted before each, so that no two starts share a number.
     """
 
     node: str
@@ -31,9 +32,10 @@ class Seat(msgspec.Struct, frozen=True):
     first_cycle: int
     number: int
     left: NodeSnapshot | None = None
+    starts: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.share, self.first_cycle, self.number) < 0 or not self.node or not self.machine:
+        if min(self.share, self.first_cycle, self.number, self.starts) < 0 or not self.node or not self.machine:
             raise DataError(f"no seat: {self}", "seats are made by the run")
 
     def meant_by(self, names: frozenset[str]) -> bool:

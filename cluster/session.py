@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from queue import SimpleQueue
 from types import FrameType
 
 from cluster.config import FleetConfig
@@ -60,6 +61,9 @@ def _run(config: FleetConfig, folder: RunFolder, say: Callable[[str], None]) -> 
 def _asked_to_end(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM came; a second one is left to whoever listened before: Ray, which ends the process."""
     asked = threading.Event()
+    # Python runs `note` wherever the main thread is, which may be in the middle of saying something else. A thread says
+    # it; a SimpleQueue may be put to even from there.
+    words: SimpleQueue[str | None] = SimpleQueue()
     if threading.current_thread() is not threading.main_thread():  # where Python lets nobody listen to signals
         yield asked.is_set
         return
@@ -67,13 +71,21 @@ def _asked_to_end(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     def note(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, before)
         asked.set()
-        say("asked to end: the cycle that runs is finished first")
+        words.put("asked to end: the cycle that runs is finished first")
 
+    def speak() -> None:
+        for text in iter(words.get, None):
+            say(text)
+
+    speaker = threading.Thread(target=speak, name="asked-to-end", daemon=True)
+    speaker.start()
     before = signal.signal(signal.SIGTERM, note)
     try:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
+        words.put(None)
+        speaker.join()
 
 
 def check_complete(report: Report, folder: RunFolder) -> None:

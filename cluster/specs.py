@@ -17,6 +17,10 @@ from cluster.seats import Seat
 from quasim.trial import Problem
 from storage.keys import load_or_create_key
 
+RESTARTS_PER_START = 1_000_000
+"""Incarnations that are kept for each start of an agent by a driver: Ray restarts its process on its own, each time as
+the next one, and 53 bits leave room for nine thousand million starts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Specs:
@@ -60,6 +64,7 @@ class Specs:
                 root=self.root or b"",
             ),
             regulation=config.energy,
+            lowest_incarnation=seat.starts * RESTARTS_PER_START,
         )
 
     def aggregator(self, catalogue: Catalogue, agreement: Agreement) -> AggregatorSpec:

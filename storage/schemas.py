@@ -47,7 +47,7 @@ class BatchKey:
 
     Attributes:
         node: hashed id of the node, 32 hexadecimal digits.
-        incarnation: how often the node was started before.
+        incarnation: of the node, higher with each start.
         sequence: number of the batch within the incarnation.
     """
 

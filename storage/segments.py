@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,19 @@ class StoreSnapshot:
     duplicates: int
     refusals: int
     quarantined: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a store holds of one incarnation of a node.
+
+    Attributes:
+        node: hashed id of the node.
+    """
+
+    node: str
+    incarnation: int
+    rows: int
 
 
 class SegmentStore:
@@ -175,6 +189,14 @@ class SegmentStore:
             refusals=self._refusals,
             quarantined=tuple(sorted(path.name for path in self._folder.glob(f"*{CORRUPT_SUFFIX}"))),
         )
+
+    def streams(self) -> tuple[Stream, ...]:
+        """Whose the stored rows are, in the order of nodes and incarnations; looks at every batch's key."""
+        rows: Counter[tuple[str, int]] = Counter()
+        for segment in self._segments.values():
+            for entry in segment.stored:
+                rows[entry.key.node, entry.key.incarnation] += entry.rows
+        return tuple(Stream(*whose, rows[whose]) for whose in sorted(rows))
 
     def close(self) -> None:
         """Give the folder back. Idempotent."""

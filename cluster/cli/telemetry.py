@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cluster.cli.output import console, log, print_json
 from cluster.run_folder import RunFolder
-from quasim.errors import ConfigError, StorageError
+from quasim.errors import ConfigError, DataError, StorageError
 from storage.keys import load_or_create_key, site_folder
 from storage.pseudonyms import IdDictionary
 from storage.table import TelemetryTable
@@ -119,8 +119,27 @@ def _answer(found: pa.RecordBatchReader, limit: int, names: Mapping[str, str]) -
 
 
 def _rows(found: pa.RecordBatchReader) -> Iterator[dict[str, object]]:
+    schema = pa.schema([field.with_type(_coarse(field.type)) for field in found.schema])
     for batch in found:
-        yield from batch.to_pylist()
+        try:
+            yield from batch.cast(schema, safe=False).to_pylist()
+        except (ValueError, OverflowError) as error:  # a year that no calendar of Python's has
+            raise DataError(f"the answer cannot be shown ({error})", "CAST what is a time AS VARCHAR") from error
+
+
+def _coarse(kind: pa.DataType) -> pa.DataType:
+    """Times in microseconds: the engine counts nanoseconds, which Python's own times cannot hold."""
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_time64(kind):
+        return pa.time64("us")
+    if pa.types.is_duration(kind):
+        return pa.duration("us")
+    if pa.types.is_list(kind):
+        return pa.list_(_coarse(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_coarse(field.type)) for field in kind])
+    return kind
 
 
 def _cell(value: object, names: Mapping[str, str]) -> Cell:

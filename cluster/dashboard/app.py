@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from math import ceil
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -33,6 +34,9 @@ STATIC = Path(__file__).parent / "static"
 
 MOST_BODY = 4096
 """Bytes of a request: a token and its wrapping."""
+
+MOST_DIGITS = 15
+"""Of the number of a cycle."""
 
 SEND_S = 30.0
 """A viewer whose connection takes nothing for so long is gone."""
@@ -107,11 +111,11 @@ class Dashboard:
         """A view as JSON: ``?until=`` replays, ``?run=`` chooses among several."""
         if not self._access.admits(_session(request)):
             return _error(401, "not logged in", "log in with the dashboard's token")
-        until = request.query_params.get("until", "")
-        if until and not (until.isascii() and until.isdigit() and len(until) < 16):
+        until = request.query_params.get("until")
+        if until is not None and not (until.isascii() and until.isdigit() and len(until) <= MOST_DIGITS):
             return _error(400, "until is not the number of a cycle", "give 0 or more")
         refresher = await self._runs.get(request.query_params.get("run", ""))
-        found = await refresher.view(request.path_params["view"], int(until) if until else None)
+        found = await refresher.view(request.path_params["view"], None if until is None else int(until))
         return Response(found, media_type="application/json")
 
     async def socket(self, socket: WebSocket) -> None:
@@ -126,13 +130,13 @@ class Dashboard:
         except QuasimError:
             await socket.close(1008)
             return
-        if refresher.viewers >= MOST_VIEWERS:
+        if self._runs.viewers >= MOST_VIEWERS:
             await socket.close(1013)
             return
-        await socket.accept()
         viewer = Viewer()
-        refresher.join(viewer)
+        refresher.join(viewer)  # before anything is awaited: those who come at once are counted, too
         try:
+            await socket.accept()
             await _first(self._send(socket, viewer, session), _gone(socket))
         finally:
             refresher.leave(viewer)
@@ -170,7 +174,8 @@ def create_app(
     Raises:
         StorageError: there is no such run.
     """
-    desk = Dashboard(Runs(run, names or Names(), many=many), Access(token, clock), secure)
+    shown = names or Names()
+    desk = Dashboard(Runs(run, shown, many=many), Access(token, clock), secure)
     routes = [
         Route("/", desk.page),
         Route("/health", desk.health),
@@ -183,15 +188,16 @@ def create_app(
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, hosts=hosts)],
-        exception_handlers={QuasimError: _quasim_error},
+        exception_handlers={QuasimError: partial(_quasim_error, shown)},
         lifespan=desk.lifespan,
         max_body_size=MOST_BODY,
     )
 
 
-async def _quasim_error(_: Request, error: Exception) -> Response:
+async def _quasim_error(names: Names, _: Request, error: Exception) -> Response:
     assert isinstance(error, QuasimError)
-    return _error(404 if isinstance(error, UnknownNameError) else 500, error.what, error.do)
+    status = 404 if isinstance(error, UnknownNameError) else 500
+    return _error(status, names.text(error.what), names.text(error.do))
 
 
 def _error(status: int, what: str, do: str, headers: dict[str, str] | None = None) -> Response:

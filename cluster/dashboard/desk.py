@@ -60,7 +60,7 @@ class Desk:
         self._names, self._runs, self._clock = names, runs, clock
         self._table = TelemetryReader(self._run.folder.table)
         self._telemetry = NOT_YET
-        self._table_stamp = ""
+        self._table_stamp: str | None = None
         self._stamps: dict[Path, Stamp] = {}
         self._trouble = ""
         self._views: dict[str, bytes] = {}
@@ -88,16 +88,28 @@ class Desk:
         """Ask the telemetry table, where it changed; which views changed with it. Takes up to seconds."""
         with self._asking:
             stamp = self._table.stamp()
-            if stamp == self._table_stamp and self._telemetry is not NOT_YET:
+            if stamp == self._table_stamp:
                 return []
             telemetry = self._named(self._table.read())
         with self._lock:
-            self._telemetry, self._table_stamp = telemetry, stamp
+            # What could not be read, as its notes say, is tried again at the next look.
+            self._telemetry, self._table_stamp = telemetry, None if telemetry.notes else stamp
             self._replays.clear()
             return self._rebuild([view for view, needs in NEEDS.items() if "table" in needs])
 
+    def news(self) -> dict[str, object]:
+        """What of a view nobody should wait for, as of the last look: how each node is, and what befell one last."""
+        live = self._run.live
+        return {
+            "fleet": tuple((node.pulse.node, node.health) for node in live.nodes) if live else (),
+            "events": self._run.last_of_nodes,
+        }
+
     def view(self, name: str, until: int | None = None) -> bytes:
         """A view as JSON; of an earlier cycle it is built now, which takes up to seconds.
+
+        Args:
+            until: cycle; one that is not finished yet means the last one that is.
 
         Raises:
             UnknownNameError: there is no such view.
@@ -106,6 +118,8 @@ class Desk:
             raise UnknownNameError(f"no view {name!r}", f"use one of {', '.join(NEEDS)}")
         if until is None:
             return self._views[name]
+        with self._lock:
+            until = min(until, self._run.last_cycle)
         kept = self._replays.get((name, until))
         return kept if kept is not None else self._replay(name, until)
 
@@ -143,10 +157,10 @@ class Desk:
             "run": lambda: run_view(run, names, self._clock(), self._runs(), until, self._trouble),
             "fleet": lambda: fleet_view(run, names, until),
             "search": lambda: search_view(telemetry, names, until),
-            "rounds": lambda: rounds_view(run, until),
+            "rounds": lambda: rounds_view(run, names, until),
             "energy": lambda: energy_view(run, names, telemetry, until),
-            "certificates": lambda: Absent(NO_SOLVER, until),
-            "programs": lambda: Absent(NO_PROGRAM, until),
+            "certificates": lambda: Absent(names.text(NO_SOLVER), until),
+            "programs": lambda: Absent(names.text(NO_PROGRAM), until),
             "events": lambda: events_view(run, names, until),
         }
         return builders[name]()

@@ -19,4 +19,4 @@ def events_view(run: RunReader, names: Names, until: int | None = None) -> Event
     if run.strange_events:
         notes.append(f"{run.strange_events} lines of events.jsonl could not be read")
     newest = tuple(names.event(event) for event in reversed(events[-NEWEST:]))
-    return EventsView(newest, len(events), until, tuple(notes))
+    return EventsView(newest, len(events), until, names.texts(notes))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from actors.live import FleetLive, NodeLive
 from actors.node_events import CycleRecord
 from cluster.dashboard.names import Names
 from cluster.dashboard.run_reader import RunReader
-from cluster.dashboard.views import FleetView, NodeTile
+from cluster.dashboard.views import FleetView, NodeTile, Prose
 from quasim.energy.loop import Regulated
 
 
@@ -16,27 +18,30 @@ def fleet_view(run: RunReader, names: Names, until: int | None = None) -> FleetV
     """The fleet now, or after cycle ``until``."""
     newest = run.newest(until)
     if run.live is not None and until is None:
-        return _now(run.live, newest, names)
+        return _now(run.live, newest, names, finished=run.end is not None)
     cycles = run.cycles(until)
-    note = "" if until is not None else "this run has no live state: nodes are as their last cycle left them"
+    notes = ["this run has no live state: nodes are as their last cycle left them"] if until is None else []
     return FleetView(
         live=False,
+        finished=False,
         at=None,
-        nodes=tuple(_recorded(newest[node], run) for node in sorted(newest)),
+        nodes=tuple(_recorded(newest[node], run, names) for node in sorted(newest)),
         phase="",
         round=len(cycles),
         policy_version=cycles[-1].round.policy_version if cycles else 0,
         rows_stored=None,
         until=until,
-        notes=(note,) if note else (),
+        notes=names.texts(notes),
     )
 
 
-def _now(live: FleetLive, newest: Mapping[str, CycleRecord], names: Names) -> FleetView:
+def _now(live: FleetLive, newest: Mapping[str, CycleRecord], names: Names, *, finished: bool) -> FleetView:
+    tiles = [_tile(node, newest.get(node.pulse.node), names) for node in live.nodes]
     return FleetView(
         live=True,
+        finished=finished,
         at=live.at,
-        nodes=tuple(_tile(node, newest.get(node.pulse.node), names) for node in live.nodes),
+        nodes=tuple(map(_at_rest, tiles) if finished else tiles),
         phase=live.phase,
         round=live.round,
         policy_version=live.policy_version,
@@ -61,7 +66,7 @@ def _tile(node: NodeLive, last: CycleRecord | None, names: Names) -> NodeTile:
         cap_w=pulse.cap_w,
         temperature_c=pulse.temperature_c,
         energy_source=pulse.energy_source,
-        metered_why=pulse.metered_why,
+        metered_why=names.text(pulse.metered_why),
         rows_sent=pulse.rows_sent,
         rows_acknowledged=pulse.rows_acknowledged,
         last_batch_at=pulse.last_batch_at,
@@ -70,7 +75,13 @@ def _tile(node: NodeLive, last: CycleRecord | None, names: Names) -> NodeTile:
     )
 
 
-def _recorded(record: CycleRecord, run: RunReader) -> NodeTile:
+def _at_rest(tile: NodeTile) -> NodeTile:
+    """Of a run that is over: whatever it last said that it was doing, it does no more."""
+    health = tile.health if tile.health == "lost" else "finished"
+    return msgspec.structs.replace(tile, health=health, state="finished", kernel="", problem=Prose(""))
+
+
+def _recorded(record: CycleRecord, run: RunReader, names: Names) -> NodeTile:
     seen = record.regulated
     return NodeTile(
         node=record.node,
@@ -80,12 +91,12 @@ def _recorded(record: CycleRecord, run: RunReader) -> NodeTile:
         health="recorded",
         cycle=record.cycle,
         kernel=", ".join(dict.fromkeys(part.problem.kernel for part in record.problems)),
-        problem="",
+        problem=Prose(""),
         power_w=seen.mean_power_w,
         cap_w=seen.last_cap_w,
         temperature_c=seen.top_temperature_c,
         energy_source=seen.source.value,
-        metered_why=_why(seen),
+        metered_why=names.text(_why(seen)),
         rows_sent=None,
         rows_acknowledged=None,
         last_batch_at=None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from actors.live import Event
+from cluster.dashboard.views import Prose
 from quasim.codec import from_json
 from quasim.errors import ConfigError, DataError
 from quasim.trial import Genome, Problem
@@ -18,8 +19,14 @@ from storage.pseudonyms import Entry, IdDictionary
 DIGITS = 8
 """Of an id, shown instead of a name: 32 bits tell the few thousand things of a page apart."""
 
-_SHAPE = re.compile(r"(\w+)\[[^\]]*=[^\]]*\]")
-"""``matmul[m=768,n=768,k=768]`` wherever it stands in a text."""
+_SHAPED = (
+    (re.compile(r"\[[^\[\]=]*=[^\]]*\]"), ""),
+    (re.compile(r"\b([A-Za-z_]\w*)=[^\s,;:)\]]+"), r"\1=…"),
+    (re.compile(r"\b[1-9]\d*(?:[x×][1-9]\d*)+\b"), "…"),
+    (re.compile(r"\(\d+,(?: ?\d+,?)*\)"), "(…)"),
+)
+"""How shapes and genomes stand in texts, and what is left of them: ``matmul[m=768,n=768,k=768]``, ``m=768,n=768``,
+``768x768x768`` as in names of recordings, ``(768, 768)`` as numpy says it."""
 
 WHY_UNNAMED = "names of shapes, genomes and nodes need the site key: start the dashboard with --site-key"
 
@@ -62,9 +69,9 @@ class Names:
         _, text = self._entries.get(hashed, ("", hashed[:DIGITS]))
         return text
 
-    def of_problem(self, hashed: str, kernel: str) -> str:
+    def of_problem(self, hashed: str, kernel: str) -> Prose:
         """``matmul[m=768,…]``, or ``matmul 3fa9c1d2``."""
-        return self.of(hashed) if hashed in self._entries else f"{kernel} {hashed[:DIGITS]}"
+        return Prose(self.of(hashed) if hashed in self._entries else f"{kernel} {hashed[:DIGITS]}")
 
     def genome(self, hashed: str) -> Genome | None:
         """The genome behind an id; None where nobody knows."""
@@ -76,13 +83,20 @@ class Names:
         except DataError:
             return None
 
-    def problem(self, problem: Problem) -> str:
+    def problem(self, problem: Problem) -> Prose:
         """A problem as the viewer may read it."""
-        return str(problem) if self.known else problem.kernel
+        return Prose(str(problem) if self.known else problem.kernel)
 
-    def text(self, text: str) -> str:
-        """A text for people, without shapes where nothing is named."""
-        return text if self.known else _SHAPE.sub(r"\1", text)
+    def text(self, text: str) -> Prose:
+        """A text for people; where nothing is named without all that looks like a shape or a genome."""
+        if not self.known:
+            for shape, left in _SHAPED:
+                text = shape.sub(left, text)
+        return Prose(text)
+
+    def texts(self, texts: Iterable[str]) -> tuple[Prose, ...]:
+        """Each as ``text`` makes it."""
+        return tuple(map(self.text, texts))
 
     def event(self, event: Event) -> Event:
         """An event as the viewer may read it."""

@@ -1,4 +1,4 @@
-"""Looks at one run for all its viewers, and brings them what changed: a view at most once a second."""
+"""Looks at one run for all its viewers, and brings them what changed: news at once, a view else once a second."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ T = TypeVar("T")
 
 LOG = logging.getLogger(__name__)
 
-LOOK_S = 0.25
-"""Files are looked at so often."""
+LOOK_S = 0.1
+"""Files are looked at so often: a few calls of stat."""
 
 PUSH_S = 1.0
-"""Between two pushes of a view on the average: by a look less, where what is written every second came early."""
+"""Between two pushes of a view on the average: by ``EARLY_S`` less, where what is written every second came early."""
+
+EARLY_S = 0.25
 
 TABLE_S = 1.0
 TABLE_SHARE = 4
@@ -56,6 +58,7 @@ class Refresher:
         self._hub = Hub()
         self._changed: set[str] = set()
         self._due: dict[str, float] = {}
+        self._news = desk.news()
 
     @property
     def viewers(self) -> int:
@@ -107,9 +110,13 @@ class Refresher:
 
     def _push(self) -> None:
         now = self._clock()
+        before, self._news = self._news, self._desk.news()
+        for name in self._news:
+            if self._news[name] != before[name]:
+                self._due.pop(name, None)
         for name in [name for name in self._changed if self._due.get(name, now) <= now]:
             self._changed.remove(name)
-            self._due[name] = max(self._due.get(name, now), now - LOOK_S) + PUSH_S
+            self._due[name] = max(self._due.get(name, now), now - EARLY_S) + PUSH_S
             if self.viewers:
                 self._hub.publish(name, self._message(name))
 

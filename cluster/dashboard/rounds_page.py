@@ -8,12 +8,13 @@ from aggregation.agreement import SMALLEST
 from aggregation.groups import groups_of
 from aggregation.secure.degrees import degrees
 from cluster.config import FleetConfig
+from cluster.dashboard.names import Names
 from cluster.dashboard.run_reader import RunReader
 from cluster.dashboard.views import Adopted, Canary, RoundRow, RoundsView
 from cluster.run_log import RoundLog, RoundOutcome, TopicVerdicts
 
 
-def rounds_view(run: RunReader, until: int | None = None) -> RoundsView:
+def rounds_view(run: RunReader, names: Names, until: int | None = None) -> RoundsView:
     """Rounds up to cycle ``until``, and the policies that nodes worked with."""
     by_cycle = {done.cycle: done for done in run.cycles(until)}
     worked: dict[int, list[int]] = {}
@@ -23,14 +24,16 @@ def rounds_view(run: RunReader, until: int | None = None) -> RoundsView:
     rows, before = [], 0
     for cycle in sorted(by_cycle.keys() & logs.keys()):
         outcome = by_cycle[cycle].round
-        rows.append(_row(logs[cycle], outcome, before, worked.get(cycle + 1, []), run.config))
+        rows.append(_row(logs[cycle], outcome, before, worked.get(cycle + 1, []), run.config, names))
         before = outcome.policy_version
     missing = len(by_cycle) - len(rows)
-    note = f"{missing} of {len(by_cycle)} cycles have no log of their round" if missing else ""
-    return RoundsView(tuple(rows), _adoption(run, until), until, (note,) if note else ())
+    notes = [f"{missing} of {len(by_cycle)} cycles have no log of their round"] if missing else []
+    return RoundsView(tuple(rows), _adoption(run, until), until, names.texts(notes))
 
 
-def _row(log: RoundLog, outcome: RoundOutcome, before: int, following: Sequence[int], config: FleetConfig) -> RoundRow:
+def _row(
+    log: RoundLog, outcome: RoundOutcome, before: int, following: Sequence[int], config: FleetConfig, names: Names
+) -> RoundRow:
     """One round.
 
     Args:
@@ -46,9 +49,9 @@ def _row(log: RoundLog, outcome: RoundOutcome, before: int, following: Sequence[
         members=log.members,
         participants=log.participants,
         dropouts=log.dropouts,
-        abandoned=log.abandoned,
-        refused=outcome.refused,
-        protocol=outcome.protocol,
+        abandoned=names.text(log.abandoned),
+        refused=tuple((node, names.text(why)) for node, why in outcome.refused),
+        protocol=names.text(outcome.protocol),
         masked=masked,
         masks_each=_masks(log.members, config) if masked else None,
         policy_version=outcome.policy_version,

@@ -38,7 +38,7 @@ def run_view(
         federation=config.federation,
         target=str(config.target.__struct_config__.tag),
         strategy=config.strategy,
-        protocol=outcome.protocol if outcome else "",
+        protocol=names.text(outcome.protocol if outcome else ""),
         state=_state(run, now),
         cycles_done=len(cycles),
         cycles=config.cycles,
@@ -50,7 +50,7 @@ def run_view(
         runs=tuple(runs),
         pages=PAGES,
         until=until,
-        notes=(trouble,) if trouble else (),
+        notes=names.texts([trouble] if trouble else []),
     )
 
 

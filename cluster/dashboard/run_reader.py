@@ -59,6 +59,7 @@ class RunReader:
         end: where everyone stood at the end; None while the run goes on.
         problems: that nodes have worked on.
         started_at: unix seconds; None where no event says so.
+        last_of_nodes: the newest event that a node came, went or failed.
         strange_events: lines of the events that could not be read.
 
     Raises:
@@ -73,6 +74,7 @@ class RunReader:
         self.end: FleetEnd | None = None
         self.problems: tuple[Problem, ...] = ()
         self.started_at: float | None = None
+        self.last_of_nodes: Event | None = None
         self.strange_events = 0
         self._cycles: dict[str, FleetCycle] = {}
         self._rounds: dict[str, RoundLog] = {}
@@ -103,6 +105,11 @@ class RunReader:
     def cycles(self, until: int | None = None) -> list[FleetCycle]:
         """Finished cycles in order, their records without trials."""
         return [done for done in self._cycles.values() if until is None or done.cycle <= until]
+
+    @property
+    def last_cycle(self) -> int:
+        """The newest that is finished; 0 before the first, so that a replay always has a place to stand at."""
+        return max((done.cycle for done in self._cycles.values()), default=0)
 
     def records(self, until: int | None = None) -> list[CycleRecord]:
         """Of all nodes, in order, without trials."""
@@ -135,6 +142,9 @@ class RunReader:
     def _read_log(self) -> None:
         # A resumed run may have settled its configuration anew.
         self.config = self.folder.load_config()
+        ended = self.end is None and self.folder.end.exists()
+        if ended and self._cycles:
+            self._cycles.popitem()  # what late nodes measured joined it before the run ended
         for path in self.folder.cycle_files():
             if path.name not in self._cycles:
                 self._cycles[path.name] = _slim(_read(path, _Cycle))
@@ -143,7 +153,7 @@ class RunReader:
                 self._rounds[path.name] = _read(path, RoundLog)
         self._newest = {node: own[-1] for node, own in self.by_node().items()}
         self.problems = tuple(dict.fromkeys(part.problem for record in self.records() for part in record.problems))
-        if self.end is None and self.folder.end.exists():
+        if ended:
             self.end = _read(self.folder.end, FleetEnd)
 
     def _read_events(self) -> None:
@@ -159,6 +169,8 @@ class RunReader:
             self.strange_events += 1
             return
         self._events.append(event)
+        if event.kind.startswith("node-"):
+            self.last_of_nodes = event
         if event.kind == "run-started" and self.started_at is None:
             self.started_at = event.at
 

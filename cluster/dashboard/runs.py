@@ -53,6 +53,11 @@ class Runs:
         """How many are open."""
         return len(self._open)
 
+    @property
+    def viewers(self) -> int:
+        """How many look on, whichever run they look at."""
+        return sum(entry.refresher.viewers for entry in self._open.values())
+
     def names(self) -> tuple[str, ...]:
         """Of all runs, newest first: names begin with the time of their start."""
         if not self._many:

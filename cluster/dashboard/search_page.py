@@ -21,9 +21,9 @@ def search_view(telemetry: Telemetry, names: Names, until: int | None = None) ->
     return SearchView(
         problems=tuple(_problem(rows, names) for rows in telemetry.problems),
         rows=telemetry.rows,
-        why_unnamed="" if names.known else WHY_UNNAMED,
+        why_unnamed=names.text("" if names.known else WHY_UNNAMED),
         until=until,
-        notes=telemetry.notes,
+        notes=names.texts(telemetry.notes),
     )
 
 
@@ -46,6 +46,7 @@ def _cloud(points: Points, names: Names) -> Cloud:
     return Cloud(
         time_ns=tuple(points.time_ns.tolist()),
         energy_j=_known(points.energy_j),
+        source=points.source,
         error=_known(points.error),
         cycle=tuple(points.cycle.tolist()),
         node=tuple(map(names.of, points.node)),

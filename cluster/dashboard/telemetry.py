@@ -25,10 +25,15 @@ REPLAYS = 8
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """A sample of measured trials; arrays and tuples of one length, NaN where a figure is not known."""
+    """A sample of measured trials; arrays and tuples of one length, NaN where a figure is not known.
+
+    Attributes:
+        source: of the joules.
+    """
 
     time_ns: Floats
     energy_j: Floats
+    source: tuple[str, ...]
     error: Floats
     cycle: npt.NDArray[np.int64]
     node: tuple[str, ...]
@@ -157,6 +162,7 @@ def _points(found: pa.Table) -> Points:
     return Points(
         time_ns=_floats(found["time_median_ns"]),
         energy_j=_floats(found["energy_j"]),
+        source=tuple(found["energy_source"].to_pylist()),
         error=_floats(found["error_frobenius"]),
         cycle=found["cycle"].to_numpy().astype(np.int64),
         node=tuple(found["node_id"].to_pylist()),

@@ -6,14 +6,17 @@ not be read. ``until`` of a view is the cycle that a replay stands at; None: eve
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NewType
 
 import msgspec
 
 from actors.live import Event
 from cluster.campaign import NodeEnergy
 
-Notes = tuple[str, ...]
+Prose = NewType("Prose", str)
+"""A text that nodes, meters or errors have written, as the viewer may read it: ``Names.text`` alone makes one."""
+
+Notes = tuple[Prose, ...]
 
 Cell = bool | int | float | str
 
@@ -35,13 +38,13 @@ class RunView(msgspec.Struct, frozen=True):
     federation: str
     target: str
     strategy: str
-    protocol: str
+    protocol: Prose
     state: Literal["waiting", "running", "silent", "finished"]
     cycles_done: int
     cycles: int
     started_at: float | None
     devices: tuple[str, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Prose, ...]
     policy_version: int
     named: bool
     runs: tuple[str, ...]
@@ -54,7 +57,8 @@ class NodeTile(msgspec.Struct, frozen=True):
     """One node.
 
     Attributes:
-        health: of a live node its ``Health``; of a recorded cycle ``recorded``.
+        health: of a live node its ``Health``; of a recorded cycle ``recorded``; ``finished`` where the run is over, but
+            for nodes that were lost.
         kernel, problem: that it works on; "" between two. ``problem`` is the kernel alone without the site key.
         power_w, cap_w, temperature_c: now; of a recorded cycle its mean power, last cap and top temperature.
         metered_why: why one of these is None; "" where none is.
@@ -70,12 +74,12 @@ class NodeTile(msgspec.Struct, frozen=True):
     health: str
     cycle: int
     kernel: str
-    problem: str
+    problem: Prose
     power_w: float | None
     cap_w: float | None
     temperature_c: float | None
     energy_source: str
-    metered_why: str
+    metered_why: Prose
     rows_sent: int | None
     rows_acknowledged: int | None
     last_batch_at: float | None
@@ -88,12 +92,14 @@ class FleetView(msgspec.Struct, frozen=True):
 
     Attributes:
         live: from pulses; otherwise from the finished cycles.
+        finished: the run is over: nodes are as they were last heard.
         at: unix seconds of the newest pulse round; None where not live.
         phase: of the aggregator; "" where not live.
         rows_stored: None where not live.
     """
 
     live: bool
+    finished: bool
     at: float | None
     nodes: tuple[NodeTile, ...]
     phase: str
@@ -123,6 +129,7 @@ class Cloud(msgspec.Struct, frozen=True):
 
     Attributes:
         energy_j: of a launch, gross; None: unmetered.
+        source: of the joules; ``model``: of a simulated device, ``unmetered`` where there are none.
         error: ‖C−R‖_F / ‖R‖_F; None: not computed.
         node, genome: names with the site key, first digits of their ids without.
         front: nothing measured that is known here is better in one of time, energy and error and no worse in the rest.
@@ -130,6 +137,7 @@ class Cloud(msgspec.Struct, frozen=True):
 
     time_ns: tuple[float, ...]
     energy_j: tuple[float | None, ...]
+    source: tuple[str, ...]
     error: tuple[float | None, ...]
     cycle: tuple[int, ...]
     node: tuple[str, ...]
@@ -163,7 +171,7 @@ class ProblemSearch(msgspec.Struct, frozen=True):
     """
 
     id: str
-    name: str
+    name: Prose
     kernel: str
     trials: int
     by_status: dict[str, int]
@@ -183,7 +191,7 @@ class SearchView(msgspec.Struct, frozen=True):
 
     problems: tuple[ProblemSearch, ...]
     rows: int | None
-    why_unnamed: str
+    why_unnamed: Prose
     until: int | None
     notes: Notes
 
@@ -218,9 +226,9 @@ class RoundRow(msgspec.Struct, frozen=True):
     members: int
     participants: int
     dropouts: tuple[tuple[str, tuple[str, ...]], ...]
-    abandoned: str
-    refused: tuple[tuple[str, str], ...]
-    protocol: str
+    abandoned: Prose
+    refused: tuple[tuple[str, Prose], ...]
+    protocol: Prose
     masked: bool
     masks_each: int | None
     policy_version: int
@@ -273,7 +281,7 @@ class KernelEnergy(msgspec.Struct, frozen=True):
     mean_j: float | None
     source: str
     launch_source: str
-    why: str
+    why: Prose
 
 
 class Saving(msgspec.Struct, frozen=True):
@@ -282,16 +290,17 @@ class Saving(msgspec.Struct, frozen=True):
     Attributes:
         spent_j: on tuning it; default_j, winner_j: of one launch. None: unmetered.
         runs: launches of the winner that save what was spent; None: ``why`` says why.
-        source: of ``spent_j``.
+        source: of ``spent_j``; launch_source: of ``default_j`` and ``winner_j``, the weaker of the two.
     """
 
-    problem: str
+    problem: Prose
     spent_j: float | None
     default_j: float | None
     winner_j: float | None
     runs: int | None
     source: str
-    why: str
+    launch_source: str
+    why: Prose
 
 
 class NodePower(msgspec.Struct, frozen=True):
@@ -315,8 +324,8 @@ class NodePower(msgspec.Struct, frozen=True):
     cap_w: tuple[float | None, ...]
     throttled: tuple[int, ...]
     writes: int
-    reasons: tuple[tuple[str, int], ...]
-    why: str
+    reasons: tuple[tuple[Prose, int], ...]
+    why: Prose
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -328,7 +337,7 @@ class Moved(msgspec.Struct, frozen=True):
     target: str
     gain_s: float
     made: bool
-    why: str
+    why: Prose
 
 
 class EnergyView(msgspec.Struct, frozen=True):
@@ -342,7 +351,7 @@ class EnergyView(msgspec.Struct, frozen=True):
     joules: float | None
     above_idle_j: float | None
     source: str
-    why: str
+    why: Prose
     nodes: tuple[NodeEnergy, ...]
     kernels: tuple[KernelEnergy, ...]
     savings: tuple[Saving, ...]
@@ -356,7 +365,7 @@ class EnergyView(msgspec.Struct, frozen=True):
 class Absent(msgspec.Struct, frozen=True):
     """A page that has nothing to show, and why; its place is kept."""
 
-    why: str
+    why: Prose
     until: int | None
     notes: Notes = ()
 

@@ -74,6 +74,7 @@ class Gauges(msgspec.Struct, frozen=True):
         cap_w: in force by the loop's hand; None where it sets none.
         source: of its meter.
         why: why power is not known; "" where it is.
+        resting: work waits now, as the duty cycle asks.
     """
 
     power_w: float | None = None
@@ -81,6 +82,7 @@ class Gauges(msgspec.Struct, frozen=True):
     temperature_c: float | None = None
     source: EnergySource = EnergySource.UNMETERED
     why: str = "nothing was read yet"
+    resting: bool = False
 
 
 class ControlLoop:

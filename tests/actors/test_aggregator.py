@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from actors.aggregator import Aggregator, AggregatorSpec
+from actors.aggregator import Aggregator, AggregatorSpec, Watched
+from actors.board import Mark
 from actors.node_agent import NodeAgent
 from actors.node_rounds import Accord, RoundsSpec
 from actors.node_spec import NodeSpec, fingerprint
+from actors.pulse import pulse_of
 from actors.round_step import RoundStep
 from aggregation.agreement import Agreement
 from aggregation.catalogue import Catalogue
@@ -272,5 +275,40 @@ def test_many_small_segments_are_merged_and_no_row_is_lost(
         store = (await aggregator.snapshot()).store
         assert store.rows == 20
         assert store.segments < 5
+
+    asyncio.run(scenario())
+
+
+def test_storing_in_a_thread_says_nothing_of_where_learning_stands(
+    tmp_path: Path, aggregator: Aggregator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, learned, stored = aggregator._board, [], []
+
+    async def scenario() -> None:
+        nodes = {"node-0": node(tmp_path, "node-0", await aggregator.public_key())}
+        monkeypatch.setattr(board, "learned", lambda fleet: learned.append(threading.current_thread()))
+        monkeypatch.setattr(board, "stored", lambda rows: stored.append((threading.current_thread(), rows)))
+        await aggregator.submit(spooled(tmp_path, "node-0"))
+        await run_round(aggregator, nodes, 0)
+
+    asyncio.run(scenario())
+    ((storing, rows),) = stored
+    assert (storing is not threading.main_thread(), rows) == (True, 4)
+    assert set(learned) == {threading.main_thread()}
+
+
+def test_a_restarted_aggregator_shows_whom_it_heard_before(tmp_path: Path) -> None:
+    watched = Watched(tmp_path / "live" / "fleet.json", tmp_path / "live" / "events.jsonl")
+    seen = replace(spec(tmp_path), watched=watched)
+
+    async def scenario() -> None:
+        made = Aggregator(seen, now=lambda: 100.0)
+        await made.pulse(pulse_of("node-0", "rack-1", "idle", None, 100.0))
+        made.close()
+        again = Aggregator(seen, now=lambda: 101.0)
+        await again.mark({"node-0": Mark("left", 1)})
+        (shown,) = (await again.live()).nodes
+        again.close()
+        assert (shown.pulse.machine, shown.health, shown.heard_at) == ("rack-1", "left", 100.0)
 
     asyncio.run(scenario())

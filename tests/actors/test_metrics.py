@@ -44,6 +44,7 @@ from quasim.trial import EnergySource, Genome, Problem, Status, Timing, Trial
 
 GRAFANA = Path(__file__).parents[2] / "configs" / "grafana" / "quasim.json"
 DOCS = Path(__file__).parents[2] / "docs" / "observability.md"
+METERED = (POWER, CAP, TEMPERATURE)
 MATMUL, SOFTMAX = Problem("matmul", (("m", 8),)), Problem("softmax", (("rows", 8),))
 
 STANDS = NodeSnapshot(
@@ -51,9 +52,9 @@ STANDS = NodeSnapshot(
 )
 
 
-def pulse(power_w: float | None = None) -> NodePulse:
+def pulse(power_w: float | None = None, source: EnergySource = EnergySource.UNMETERED) -> NodePulse:
     return NodePulse(
-        *("node-0", "host", "CPU", "idle", 3, ""), power_w, None, None, "unmetered", "no meter", 40, 30, None, 0.0
+        *("node-0", "host", "CPU", "idle", 3, ""), power_w, None, None, source.value, "no meter", 40, 30, None, 0.0
     )
 
 
@@ -110,8 +111,15 @@ def test_joules_are_counted_only_where_a_meter_read_them() -> None:
 
 def test_what_is_unmetered_has_no_value_and_is_never_zero() -> None:
     samples = of_pulse(pulse())
-    assert all(math.isnan(values(samples, metric)["node-0",]) for metric in (POWER, CAP, TEMPERATURE))
-    assert values(of_pulse(pulse(power_w=300.0)), POWER) == {("node-0",): 300.0}
+    assert all(math.isnan(value) for metric in METERED for value in values(samples, metric).values())
+
+
+@pytest.mark.parametrize("source", [EnergySource.COUNTER, EnergySource.INTEGRATED, EnergySource.MODEL])
+def test_power_has_its_source_and_no_value_under_any_other(source: EnergySource) -> None:
+    shown = values(of_pulse(pulse(300.0, source)), POWER)
+    assert shown.pop(("node-0", source.value)) == 300.0
+    assert set(shown) == {("node-0", other.value) for other in EnergySource} - {("node-0", source.value)}
+    assert all(math.isnan(value) for value in shown.values())
 
 
 def test_a_fleet_shows_every_health_and_what_is_in_force() -> None:
@@ -150,6 +158,16 @@ def test_the_grafana_dashboard_groups_by_tags_that_the_metric_has() -> None:
         (name,) = re.findall(r"ray_\w+", text)
         asked = {tag.strip() for group in re.findall(r"by \(([^)]*)\)", text) for tag in group.split(",")}
         assert asked <= {*known[name], "le"}, text
+
+
+def test_the_grafana_dashboard_puts_no_two_sources_into_one_line() -> None:
+    sourced = {name for metric in METRICS if "source" in metric.tags for name in metric.exported}
+    assert sourced > {name for metric in METERED for name in metric.exported}
+    for panel in json.loads(GRAFANA.read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            if sourced & set(re.findall(r"ray_\w+", target["expr"])):
+                assert re.search(r"by \([^)]*\bsource\b[^)]*\)", target["expr"]), target["expr"]
+                assert "{{source}}" in target["legendFormat"]
 
 
 def test_the_guide_lists_every_metric_with_its_tags() -> None:

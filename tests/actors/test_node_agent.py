@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -179,6 +180,20 @@ def test_a_refused_batch_is_set_aside_and_counted(tmp_path: Path, link: StoreLin
     assert len(list((tmp_path / "node-0" / "spool" / "refused").iterdir())) == 1
     node.run_cycle(1, None)
     assert link.store.rows == 6
+
+
+def test_a_node_whose_disk_is_lost_sends_under_new_numbers_and_says_from_which_it_counts(
+    tmp_path: Path, link: StoreLink
+) -> None:
+    node = NodeAgent(msgspec.structs.replace(spec(tmp_path), lowest_incarnation=10), TableDevice(), link)
+    node.run_cycle(0, None)
+    node.close()
+    shutil.rmtree(tmp_path / "node-0")
+    reborn = NodeAgent(msgspec.structs.replace(spec(tmp_path), lowest_incarnation=20), TableDevice(), link)
+    reborn.run_cycle(1, None)
+    stands = reborn.snapshot()
+    assert (stands.sent, stands.waiting_rows, stands.refused, stands.since) == (4, 0, 0, 20)
+    assert link.store.rows == 8
 
 
 def test_a_damaged_state_is_named(tmp_path: Path, link: StoreLink) -> None:

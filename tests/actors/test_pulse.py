@@ -70,3 +70,10 @@ def test_a_heart_beats_on_after_a_beat_that_failed_and_stops_when_closed() -> No
     assert third.wait(20)
     heart.close()
     assert "pulse" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_node_whose_duty_cycle_makes_it_wait_rests_and_keeps_its_problem() -> None:
+    vitals = Vitals("H100", 3, "matmul[m=8]", Gauges(resting=True), 40, 32, 8.5)
+    waiting, idle = (pulse_of("node-0", "rack-1", state, vitals, 9.0) for state in ("measuring", "idle"))
+    assert (waiting.state, waiting.problem) == ("resting", "matmul[m=8]")
+    assert (idle.state, idle.problem) == ("idle", "")

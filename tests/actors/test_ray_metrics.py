@@ -34,11 +34,11 @@ def scraped(until: Callable[[dict[str, float]], bool]) -> dict[str, float]:
 
 def short(series: str) -> str:
     name, _, tags = series.rstrip("}").partition("{")
-    ours = [tag for tag in tags.split(",") if tag.split("=")[0] in ("kernel", "status", "node", "le")]
+    ours = [tag for tag in tags.split(",") if tag.split("=")[0] in ("kernel", "status", "node", "source", "le")]
     return f"{name}{{{','.join(ours)}}}"
 
 
-POWERED = f'ray_quasim_power_watts{{node="{NODE}"}}'
+POWERED = f'ray_quasim_power_watts{{node="{NODE}",source="counter"}}'
 
 
 def test_what_is_recorded_is_exported_under_the_names_of_the_table() -> None:
@@ -50,13 +50,14 @@ def test_what_is_recorded_is_exported_under_the_names_of_the_table() -> None:
 
 
 def test_a_gauge_is_exported_while_its_process_records_and_has_a_value() -> None:
-    record([Sample(POWER, 300.0, (NODE,)), Sample(TEMPERATURE, math.nan, (NODE,))])
+    record([Sample(POWER, 300.0, (NODE, "counter")), Sample(TEMPERATURE, math.nan, (NODE, "counter"))])
     series = scraped(lambda series: POWERED in series)
     assert series[POWERED] == 300
-    assert f'ray_quasim_temperature_celsius{{node="{NODE}"}}' not in series, "it was never metered"
+    unmetered = f'ray_quasim_temperature_celsius{{node="{NODE}",source="counter"}}'
+    assert unmetered not in series, "it was never metered"
     for _ in range(5):  # Ray forgets a gauge after 2 s here
         time.sleep(0.5)
         record([])
     assert scraped(lambda series: True)[POWERED] == 300
-    record([Sample(POWER, math.nan, (NODE,))])
+    record([Sample(POWER, math.nan, (NODE, "counter"))])
     assert scraped(lambda series: POWERED not in series)

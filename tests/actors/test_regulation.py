@@ -15,6 +15,9 @@ from actors.node_events import CycleRecord
 from actors.regulation import BesideWork, NoRegulation, open_regulation
 from quasim.energy import Action, Observation, Wanted
 from quasim.energy.actuators import Setting, SimulatedActuator
+from quasim.energy.duty import Aimd
+from quasim.energy.enforcer import Enforcer
+from quasim.energy.lease import CapLease
 from quasim.energy.loop import ControlLoop, Gauges
 from quasim.energy.plant import Physics, SimulatedGpu
 from quasim.energy.plant_meter import SimulatedMeter
@@ -151,6 +154,28 @@ def test_a_regulator_that_breaks_is_told_of_and_the_node_works_on(tmp_path: Path
     work.close()
     assert "regulation has ended: a defect" in work.regulated().detail
     assert work.gauges() == Gauges(why="regulation has ended: a defect")
+
+
+def test_a_node_rests_for_as_long_as_its_duty_cycle_makes_it_wait(tmp_path: Path) -> None:
+    def never() -> CapLease:
+        raise AssertionError("a duty cycle sets no cap")
+
+    gpu, aimd, rested = SimulatedGpu(Physics()), Aimd(), []
+    aimd.share = 0.5
+    loop = ControlLoop(
+        SimulatedMeter(gpu, lambda: 0, np.random.default_rng(1)),
+        DeviceRegulator(Physics().caps, Wanted(temperature_c=75.0)),
+        Enforcer(SimulatedActuator(tmp_path / "caps.json"), never, aimd),
+    )
+    clock = iter((0, 2_000_000_000, 5_000_000_000))
+
+    def wait(seconds: float) -> None:
+        rested.append((seconds, work.gauges().resting))
+
+    work = BesideWork(loop, 60.0, tmp_path / "regulator", lambda: next(clock), wait)
+    work.worked(())
+    assert (rested, work.gauges().resting) == ([(2.0, True)], False)
+    work.close()
 
 
 def test_a_failed_trial_leaves_the_simulated_device_idle(tmp_path: Path) -> None:

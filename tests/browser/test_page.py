@@ -149,13 +149,25 @@ def test_a_chart_is_exported_as_the_figures_of_its_table(viewer: Viewer) -> None
     with page.expect_download() as download:
         page.get_by_role("button", name="Export Time, energy and error as CSV").click()
     rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))
-    assert rows[0][:3] == ["time (ns)", "energy (J)", "error"]
+    assert rows[0][:4] == ["time (ns)", "energy (J)", "source of energy", "error"]
     page.locator("#search-cloud summary").click()
     expect(page.locator("#search-cloud tbody tr")).to_have_count(len(rows) - 1)
     assert len(rows) > 20
     # Joules of some genomes were not recorded: nothing stands where nothing is known.
     assert {row[1] for row in rows} > {""}
     assert "0" not in {row[1] for row in rows}
+    assert {row[2] for row in rows[1:] if row[1]} == {"counter"}
+    assert {row[2] for row in rows[1:] if not row[1]} == {"unmetered"}
+    expect(page.locator("#search-cloud .summary")).to_contain_text("joules from the device's counter")
+
+
+def test_nodes_of_a_finished_run_are_not_shown_at_work(viewer: Viewer) -> None:
+    page = viewer.go("fleet")
+    expect(page.locator("#fleet-facts")).to_contain_text("finished")
+    expect(page.locator("#fleet-facts")).to_contain_text("last heard at")
+    for tile in page.locator(".tile").all():
+        expect(tile.locator(".health")).to_contain_text("finished")
+        expect(tile.locator(".about")).to_have_text("finished")
 
 
 @pytest.fixture

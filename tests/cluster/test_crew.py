@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from ray.exceptions import RayActorError
 
 from actors import drain
 from actors.live_file import EventLog
-from actors.remote import Place, start_aggregator, start_node
+from actors.ray_aggregator import start_aggregator
+from actors.remote import Place, start_node
 from aggregation.agreement import Agreement
 from aggregation.catalogue import Catalogue
 from aggregation.signing import PolicySigner
@@ -101,6 +104,63 @@ def test_the_aggregator_hears_who_goes_and_who_starts(run: Run) -> None:
     assert (live.nodes[0].pulse.node, live.nodes[0].pulse.machine) == ("node-0", run.crew.driver.name)
 
 
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_aggregator_that_is_restarted_hears_again_who_has_gone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.crew.watch(run.aggregator)
+
+    def health() -> list[str]:
+        return [node.health for node in ray.get(run.aggregator.live.remote()).nodes]
+
+    until(lambda: health() == ["ok"])
+    monkeypatch.setattr("cluster.crew.machines", lambda in_use: Machines((), willing=in_use))
+    until(lambda: health() == ["left"])
+    ray.kill(run.aggregator, no_restart=False)
+    # Silence alone would be "late", and "lost" in the end.
+    until(lambda: health() == ["left"])
+
+
+def test_who_works_is_known_while_a_machine_does_not_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def silent(in_use: Collection[str]) -> Machines:
+        asked.set()
+        answers.wait(60)
+        return Machines((run.crew.driver,))
+
+    monkeypatch.setattr("cluster.crew.machines", silent)
+    with ThreadPoolExecutor(2) as pool:
+        looks = pool.submit(run.crew.look_now)
+        assert asked.wait(20)
+        try:
+            assert list(pool.submit(lambda: run.crew.nodes).result(20)) == ["node-0"]
+        finally:
+            answers.set()
+        assert looks.result().alive == (run.crew.driver,)
+
+
+def test_a_machine_that_comes_under_a_taken_name_is_left_out_and_said_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, told = run.crew.driver, []
+    twin = Machine("another", 0, here.labels, "10.0.0.7")
+
+    def known(in_use: Collection[str]) -> Machines:
+        told.append(in_use)
+        return Machines((here,), unnamed=(twin,))
+
+    monkeypatch.setattr("cluster.crew.machines", known)
+    run.crew.look_now()
+    run.crew.look_now()
+    assert told == [{here.node_id}] * 2
+    assert (run.kinds, list(run.crew.nodes)) == (["node-joined", "name-taken"], ["node-0"])
+
+
 def test_a_machine_that_left_in_good_order_is_not_called_lost(run: Run) -> None:
     run.crew.look(Machines((), willing=frozenset((run.crew.driver.node_id,))))
     assert run.kinds == ["node-joined", "node-left"]
@@ -132,6 +192,16 @@ def test_no_agent_starts_on_a_machine_that_is_about_to_end(run: Run) -> None:
     assert run.crew.nodes == {}
     run.crew.look(Machines((here,)))
     assert list(run.crew.nodes) == ["node-0"]
+
+
+def test_a_machine_that_drains_as_it_comes_gets_no_seat(run: Run) -> None:
+    here = run.crew.driver
+    twin = Machine(here.node_id, 0, {"quasim-node": "twin"}, here.address)
+    run.crew.look(Machines((here, twin), draining=frozenset(("twin",))))
+    assert run.crew.joined == {"node-0"}
+    assert len(read_seats(run.folder)) == 1
+    run.crew.look(Machines((here, twin)))
+    assert run.crew.joined == {"node-0", "node-1"}
 
 
 def test_a_machine_that_comes_while_a_cycle_runs_gets_an_agent_at_once(run: Run) -> None:

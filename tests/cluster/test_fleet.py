@@ -25,6 +25,7 @@ from cluster.config import AggregationConfig, FleetConfig, ProblemConfig
 from cluster.events import read_events
 from cluster.federation import RootFolder, SiteFolder
 from cluster.fleet import Fleet
+from cluster.machines import Machines
 from cluster.report import Report, build_report
 from cluster.report_text import render
 from cluster.rounds import Rounds
@@ -116,28 +117,10 @@ def test_same_seed_and_recordings_repeat_to_the_byte(
     assert artefacts(again) == artefacts(finished[1])
 
 
-def test_a_run_stopped_half_way_and_resumed_repeats_to_the_byte(
-    config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = RunFolder.create(tmp_path / "stopped", config)
-
-    def stop(line: str) -> None:
-        if line.startswith("cycle 3/"):
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        run_fleet(config, folder, nullcontext(), stop)
-    with pytest.raises(DataError, match="--resume"):
-        build_report(folder)
-    report = run_fleet(config, folder, nullcontext(), lambda line: None)
-    assert artefacts(folder) == artefacts(finished[1])
-    assert report.fleet.rows.complete
-
-
-def test_a_run_that_is_asked_to_end_finishes_its_cycle_and_resumed_repeats_to_the_byte(
+def test_a_run_asked_to_end_and_then_stopped_half_way_repeats_to_the_byte_once_resumed(
     config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path / "paused", config)
+    folder = RunFolder.create(tmp_path / "stopped", config)
 
     def ask(line: str) -> None:
         if line.startswith("cycle 2/"):
@@ -150,6 +133,15 @@ def test_a_run_that_is_asked_to_end_finishes_its_cycle_and_resumed_repeats_to_th
     assert events_of(folder)[-1] == "run-ended"
     with pytest.raises(ValueError, match="look up"):
         ray.get_actor(f"quasim {folder.path.resolve()} node-0")
+
+    def stop(line: str) -> None:
+        if line.startswith("cycle 3/"):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_fleet(config, folder, nullcontext(), stop)
+    with pytest.raises(DataError, match="--resume"):
+        build_report(folder)
     report = run_fleet(config, folder, nullcontext(), lambda line: None)
     assert artefacts(folder) == artefacts(finished[1])
     assert report.fleet.rows.complete
@@ -248,6 +240,33 @@ def test_a_machine_killed_in_mid_run_is_lost_at_once_and_the_others_go_on(
     assert (lost.node, "second" in lost.text) == ("node-1", True)
 
 
+def test_a_cycle_in_which_every_machine_goes_is_no_cycle_and_is_run_again(
+    config: FleetConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = replace(config, late_agents=0, cycles=2, evaluations=4)
+    folder = RunFolder.create(tmp_path / "gone", settled)
+    said: list[str] = []
+    fleet = Fleet(settled, folder, tmp_path / "site", said.append)
+    awaited, going = Fleet._awaited, iter([False, True])
+
+    def all_go(waiting: Fleet) -> list[Any]:
+        if next(going, False):
+            fleet._crew.look(Machines(()))
+        return awaited(waiting)
+
+    monkeypatch.setattr(Fleet, "_awaited", all_go)
+    try:
+        done = fleet.run()
+        fleet.finish()
+    finally:
+        fleet.close()
+    assert [(cycle.cycle, len(cycle.records), cycle.round.abandoned) for cycle in done] == [(0, 2, ""), (1, 2, "")]
+    (gone,) = [event for event, _ in read_events(folder.events) if event.kind == "cycle-abandoned"]
+    assert (gone.cycle, gone.text) == (1, "every machine went before it had measured; cycle 2 is run again")
+    assert gone.text in said
+    assert build_report(folder).fleet.rows.complete
+
+
 class Daemon(Protocol):
     """A Ray daemon of the tests' cluster."""
 
@@ -276,13 +295,11 @@ def second_machine(ray_cluster: None) -> Iterator[Daemon]:
         process.wait(30)
 
 
-def test_killed_actors_change_nothing(
-    config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_actors_change_nothing(config: FleetConfig, finished: tuple[Report, RunFolder], tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "killed", config)
 
     def kill(line: str) -> None:
-        if line.startswith("cycle"):
+        if line.startswith(("cycle 1/", "cycle 3/")):
             for actor in (fleet._aggregator, fleet._crew.nodes["node-1"]):
                 ray.kill(actor, no_restart=False)
 
@@ -409,20 +426,22 @@ def test_a_gpu_fleet_on_a_cluster_without_gpus_is_a_config_error(tmp_path: Path)
 
 
 def test_what_an_agent_cannot_open_ends_the_run_with_its_own_exit_code(config: FleetConfig, tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "damaged", config)
-    (make_folder(folder.node("node-1")) / "state.json").write_bytes(b"{}")
+    alone = replace(config, agents=1, late_agents=0, aggregation=AggregationConfig(floor=1))
+    folder = RunFolder.create(tmp_path / "damaged", alone)
+    (make_folder(folder.node("node-0")) / "state.json").write_bytes(b"{}")
     with pytest.raises(DataError, match=r"state\.json") as caught:
-        run_fleet(config, folder, nullcontext(), lambda line: None)
+        run_fleet(alone, folder, nullcontext(), lambda line: None)
     assert caught.value.exit_code is ExitCode.BAD_DATA
 
 
 def test_what_the_aggregator_cannot_open_ends_the_run_with_its_own_exit_code(
     config: FleetConfig, tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path / "damaged", config)
+    alone = replace(config, agents=1, late_agents=0, aggregation=AggregationConfig(floor=1))
+    folder = RunFolder.create(tmp_path / "damaged", alone)
     (make_folder(folder.aggregator) / "state").write_bytes(b"{}")
     with pytest.raises(DataError, match="state") as caught:
-        run_fleet(config, folder, nullcontext(), lambda line: None)
+        run_fleet(alone, folder, nullcontext(), lambda line: None)
     assert caught.value.exit_code is ExitCode.BAD_DATA
 
 

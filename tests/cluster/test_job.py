@@ -11,8 +11,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ray_head import Head
+from cluster.job import main
+from quasim.errors import ExitCode
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_a_job_that_cannot_log_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QUASIM_LOG", "xml")
+    config, out = ROOT / "configs" / "local.yaml", tmp_path / "run"
+    assert main([str(config), "--out", str(out)]) == ExitCode.CONFIG
+    assert "QUASIM_LOG='xml'" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.ray

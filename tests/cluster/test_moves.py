@@ -13,7 +13,8 @@ from ray.actor import ActorHandle
 from actors.aggregator import AggregatorSpec
 from actors.node_rounds import RoundsSpec
 from actors.node_spec import NodeSpec, fingerprint
-from actors.remote import Place, RayAggregator, RayNode, start_aggregator, start_node
+from actors.ray_aggregator import RayAggregator, start_aggregator
+from actors.remote import Place, start_node
 from actors.tasks import Tasks
 from aggregation.agreement import Agreement
 from aggregation.catalogue import Catalogue
@@ -33,14 +34,14 @@ DEVICES = {"node-0": Physics(ambient_c=70.0, busy_w=250.0), "node-1": Physics(am
 class Pair:
     """A node in hot air and one in cool air, that have both worked for a cycle, and an aggregator."""
 
-    def __init__(self, folder: Path, space: Path) -> None:
+    def __init__(self, folder: Path, space: Path, aggregator: ActorHandle[RayAggregator]) -> None:
         here = ray.get_runtime_context().get_node_id()
         target = ReplaySpec((Recording(str(space)),))
         self.nodes = {
             name: start_node(_spec(folder, name, target), target, "nobody", Place(here, 0), f"{name} of {folder}")
             for name in sorted(DEVICES)
         }
-        self.aggregator = start_aggregator(_aggregator(folder), f"aggregator of {folder}", here)
+        self.aggregator = aggregator
         self.records = [ray.get(node.run_cycle.remote(0, None)) for node in self.nodes.values()]
         self.said: list[str] = []
 
@@ -60,9 +61,8 @@ class Pair:
         ray.kill(self.nodes[name], no_restart=False)
 
     def close(self) -> None:
-        actors: list[ActorHandle[RayNode] | ActorHandle[RayAggregator]] = [*self.nodes.values(), self.aggregator]
-        for actor in actors:
-            ray.kill(actor)
+        for node in self.nodes.values():
+            ray.kill(node)
 
 
 def _spec(folder: Path, name: str, target: ReplaySpec) -> NodeSpec:
@@ -98,9 +98,18 @@ def _aggregator(folder: Path) -> AggregatorSpec:
     )
 
 
+@pytest.fixture(scope="module")
+def aggregator(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[ActorHandle[RayAggregator]]:
+    folder = tmp_path_factory.mktemp("aggregator")
+    here = ray.get_runtime_context().get_node_id()
+    started = start_aggregator(_aggregator(folder), f"aggregator of {folder}", here)
+    yield started
+    ray.kill(started)
+
+
 @pytest.fixture
-def pair(tmp_path: Path, recorded_space: Path) -> Iterator[Pair]:
-    made = Pair(tmp_path, recorded_space)
+def pair(tmp_path: Path, recorded_space: Path, aggregator: ActorHandle[RayAggregator]) -> Iterator[Pair]:
+    made = Pair(tmp_path, recorded_space, aggregator)
     yield made
     made.close()
 

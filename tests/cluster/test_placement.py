@@ -121,3 +121,10 @@ def test_an_operators_name_counts_more_than_an_address_and_names_one_machine() -
     before, after = (Machine(f"id-{n}", 0, {LABEL: "rack-1"}, f"10.0.0.{n}") for n in (1, 2))
     assert before.name == after.name == "rack-1"
     assert distinct([before, after, NONE]) == [before, NONE]
+
+
+def test_of_two_machines_of_one_name_the_one_that_is_in_use_keeps_it() -> None:
+    first, sits = (Machine(f"id-{n}", 0, {LABEL: "rack-1"}, f"10.0.0.{n}") for n in (1, 2))
+    assert distinct([first, sits, NONE], in_use={"id-2"}) == [sits, NONE]
+    assert distinct([sits, first, NONE], in_use={"id-2"}) == [sits, NONE]
+    assert distinct([first, sits], in_use={"id-1", "id-2"}) == [first]

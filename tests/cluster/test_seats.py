@@ -31,6 +31,8 @@ def test_a_name_of_nobody_is_told_the_names_there_are() -> None:
 def test_a_seat_that_no_run_makes_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         Seat("node-0", "", 0, 0, 0)
+    with pytest.raises(DataError):
+        Seat("node-0", "rack-1", 0, 0, 0, starts=-1)
     (tmp_path / "seats.json").write_text('[{"node":"node-0","machine":"m","share":-1,"first_cycle":0,"number":0}]')
     with pytest.raises(DataError, match="seat"):
         read_seats(RunFolder(tmp_path))

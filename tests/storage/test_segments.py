@@ -14,7 +14,7 @@ from storage.batches import encode, shared_batch
 from storage.queries import open_dataset
 from storage.schemas import SHARED_V1, BatchKey
 from storage.segment_file import Span, live
-from storage.segments import Ack, Refusal, SegmentStore
+from storage.segments import Ack, Refusal, SegmentStore, Stream
 from storage.wire import Reason
 from tests.storage.samples import IDS, batch_bytes, key, trial
 
@@ -168,6 +168,22 @@ def test_compaction_keeps_every_row_and_key(tmp_path: Path) -> None:
         assert files(tmp_path) == ["000000000000-000000000005.arrow"]
     with SegmentStore(tmp_path) as store:
         assert stored(store) == expected(*map(key, range(6)))
+
+
+def test_rows_are_told_apart_by_node_and_incarnation_also_when_merged_and_reopened(tmp_path: Path) -> None:
+    keys = [key(0), key(1), key(0, incarnation=2), key(0, node="node-b")]
+    with SegmentStore(tmp_path) as store:
+        for each in (*keys, keys[0]):
+            store.append([batch_bytes(each)])
+        before = store.streams()
+        store.compact()
+        assert store.streams() == before
+    with SegmentStore(tmp_path) as store:
+        assert store.streams() == before
+    node_a, node_b = keys[0].node, keys[3].node
+    assert before == tuple(
+        sorted((Stream(node_a, 0, 2 * ROWS), Stream(node_a, 2, ROWS), Stream(node_b, 0, ROWS)), key=lambda s: s.node)
+    )
 
 
 def test_large_segments_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

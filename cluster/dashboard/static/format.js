@@ -25,9 +25,15 @@ export function quantity(value, unit, missing = UNMETERED) {
   return `${Number((value / scale).toPrecision(3))} ${prefix}${unit}`;
 }
 
+const SOURCES = {
+  counter: "the device's counter",
+  integrated: "power over time",
+  model: "model: simulated, not measured",
+};
+
 // Where watts and joules come from; those of a simulated device are never taken for measured ones.
 export function sourceText(source) {
-  return source === "model" ? "model: simulated, not measured" : source || UNMETERED;
+  return SOURCES[source] ?? (source || UNMETERED);
 }
 
 // Of how many nodes figures are there, those of a model apart.

@@ -118,7 +118,7 @@ function kernelsChart(kernels) {
     option: (colours) =>
       jouleBars(
         colours,
-        launched.map(({ kernel }) => kernel),
+        launched.map(({ kernel, launch_source }) => (sources.length > 1 ? `${kernel} (${launch_source})` : kernel)),
         {
           "Least of a launch": launched.map((kernel) => kernel.least_j),
           "Mean of a launch": launched.map((kernel) => kernel.mean_j),
@@ -146,8 +146,26 @@ function jouleBars(colours, names, columns) {
 
 // How much of what was spent is saved after n launches: lines of one slope, told apart by where they cross 1.
 function savingsChart(savings) {
-  const columns = ["problem", "spent (J)", "default (J)", "winner (J)", "launches to break even", "source", "why"];
-  const rows = savings.map((s) => [s.problem, s.spent_j, s.default_j, s.winner_j, s.runs, s.source, s.why]);
+  const columns = [
+    "problem",
+    "spent (J)",
+    "default (J)",
+    "winner (J)",
+    "launches to break even",
+    "source of spent",
+    "source of launches",
+    "why",
+  ];
+  const rows = savings.map((s) => [
+    s.problem,
+    s.spent_j,
+    s.default_j,
+    s.winner_j,
+    s.runs,
+    s.source,
+    s.launch_source,
+    s.why,
+  ]);
   const paying = savings.filter((saving) => known(saving.runs) && saving.runs > 0 && saving.spent_j > 0);
   if (paying.length === 0) {
     const why = savings.map((saving) => saving.why).find(Boolean);
@@ -163,7 +181,7 @@ function savingsChart(savings) {
   return {
     columns,
     rows,
-    summary: `${first.problem} has saved what tuning it drew after ${count(first.runs)} launches of the winner instead of the default; what tuning drew: ${sourceText(first.source)}.`,
+    summary: `${first.problem} has saved what tuning it drew after ${count(first.runs)} launches of the winner instead of the default; what tuning drew: ${sourceText(first.source)}; launches: ${sourceText(first.launch_source)}.`,
     option: (colours) => ({
       tooltip: { show: false },
       xAxis: spreadAxis(
@@ -202,7 +220,7 @@ function savedLine({ runs, spent_j, default_j, winner_j }) {
 }
 
 function powersChart(regulation) {
-  const columns = ["node", "cycle", "mean power (W)", "cap (W)", "top temperature (°C)", "throttled samples"];
+  const columns = ["node", "cycle", "mean power (W)", "cap (W)", "top temperature (°C)", "throttled samples", "source"];
   const rows = regulation.flatMap((node) =>
     node.cycle.map((cycle, index) => [
       node.node,
@@ -211,6 +229,7 @@ function powersChart(regulation) {
       node.cap_w[index],
       node.top_temperature_c[index],
       node.throttled[index],
+      node.source,
     ]),
   );
   const seen = regulation.filter((node) => node.mean_power_w.some(known));

@@ -5,7 +5,7 @@ import { element, fill } from "./dom.js";
 import { UNMETERED, ago, clock, count, known, meteredText, plural, quantity, sourceText } from "./format.js";
 
 // A sign for each health, so that colour is never the only difference.
-const SIGNS = { ok: "●", late: "◐", lost: "✕", left: "○", draining: "◒", recorded: "■" };
+const SIGNS = { ok: "●", late: "◐", lost: "✕", left: "○", draining: "◒", recorded: "■", finished: "■" };
 
 export const fleetPage = {
   name: "fleet",
@@ -28,12 +28,14 @@ export const fleetPage = {
 function fleetFacts(view) {
   const nodes = plural(view.nodes.length, "node");
   if (!view.live) return `${nodes} in the recorded cycles; round ${view.round}; policy version ${view.policy_version}.`;
+  const lost = view.nodes.filter((node) => node.health === "lost").length;
   const well = view.nodes.filter((node) => node.health === "ok").length;
   const stored = known(view.rows_stored) ? `${count(view.rows_stored)} rows stored` : "rows stored: unknown";
-  return (
-    `${nodes}, ${well} healthy; ${view.phase || "no phase"}, round ${view.round}; ` +
-    `policy version ${view.policy_version}; ${stored}; heard at ${clock(view.at)}.`
-  );
+  const how = view.finished
+    ? `finished${lost ? `, ${lost} lost before` : ""}`
+    : `${well} healthy; ${view.phase || "no phase"}`;
+  const heard = `${view.finished ? "last heard" : "heard"} at ${clock(view.at)}`;
+  return `${nodes}, ${how}, round ${view.round}; policy version ${view.policy_version}; ${stored}; ${heard}.`;
 }
 
 function tile(node, now) {
@@ -52,7 +54,7 @@ function tile(node, now) {
       class: "quiet",
       text: [node.device || "device not open", node.machine].filter(Boolean).join(" · "),
     }),
-    element("p", { class: "about", text: `${node.state || "recorded"}: ${about}` }),
+    element("p", { class: "about", text: node.state === "finished" ? "finished" : `${node.state || "recorded"}: ${about}` }),
     powerLine(node),
     element("dl", {}, ...definitions(node, now)),
     node.metered_why ? element("p", { class: "quiet", text: `${UNMETERED}: ${node.metered_why}` }) : null,

@@ -73,7 +73,9 @@ export function replayBar(choose) {
       const place = until === null ? -1 : frames.findIndex((cycle) => cycle >= until);
       slider.value = place < 0 ? slider.max : place;
       shown.textContent =
-        until === null ? `${live ? "Live" : "End"}, cycle ${frames.at(-1)}` : `Cycle ${until} of ${frames.at(-1)}`;
+        until === null
+          ? `${live ? "Live" : "End"}, cycle ${frames.at(-1)}`
+          : `Cycle ${Math.min(until, frames.at(-1))} of ${frames.at(-1)}`;
       slider.setAttribute("aria-valuetext", shown.textContent);
       end.disabled = until === null;
     },

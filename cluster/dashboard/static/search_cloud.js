@@ -1,7 +1,7 @@
 // Everything measured of a problem in time, energy and error, and the front that nothing else dominates.
 
 import { grid, spreadAxis, tooltip } from "./card.js";
-import { known, plural, quantity, scientific, time } from "./format.js";
+import { known, plural, quantity, scientific, sourceText, time } from "./format.js";
 
 const HEIGHT = {
   energy: {
@@ -24,10 +24,11 @@ const HEIGHT = {
 export function cloudChart(problem, height) {
   const { cloud } = problem;
   const { field, other, title, missing, unknown } = HEIGHT[height] ?? HEIGHT.error;
-  const columns = ["time (ns)", "energy (J)", "error", "cycle", "node", "genome", "on the front"];
+  const columns = ["time (ns)", "energy (J)", "source of energy", "error", "cycle", "node", "genome", "on the front"];
   const rows = cloud.time_ns.map((nanoseconds, index) => [
     nanoseconds,
     cloud.energy_j[index],
+    cloud.source[index],
     cloud.error[index],
     cloud.cycle[index],
     cloud.node[index],
@@ -58,7 +59,8 @@ export function cloudChart(problem, height) {
     variant: height,
     summary:
       `${plural(drawable.length, "trial")}, ${front.length} on the Pareto front of time, energy and error` +
-      `${left ? `; ${left} ${missing}, not drawn` : ""}${grey ? `; ${grey} ${unknown}, drawn in grey` : ""}.`,
+      `${left ? `; ${left} ${missing}, not drawn` : ""}${grey ? `; ${grey} ${unknown}, drawn in grey` : ""}; ` +
+      `${energyText(cloud)}.`,
     option: (colours) => ({
       tooltip: tooltip(colours, { formatter: ({ value }) => genomeText(cloud, value[3]) }),
       xAxis: spreadAxis(colours, "time of a launch", along(0), (nanoseconds) => time(nanoseconds)),
@@ -115,11 +117,17 @@ function colouring(values, colours, other) {
   };
 }
 
+// Joules of unlike sources may stand side by side; which there are is said.
+function energyText({ energy_j, source }) {
+  const sources = [...new Set(source.filter((_, index) => known(energy_j[index])))].map(sourceText);
+  return sources.length ? `joules from ${sources.join(" and from ")}` : "no joules";
+}
+
 function genomeText(cloud, index) {
   return [
     cloud.genome[index],
     `time ${time(cloud.time_ns[index])}`,
-    `energy ${quantity(cloud.energy_j[index], "J")}`,
+    `energy ${quantity(cloud.energy_j[index], "J")}${known(cloud.energy_j[index]) ? ` (${sourceText(cloud.source[index])})` : ""}`,
     `error ${scientific(cloud.error[index])}`,
     `${cloud.node[index]}, cycle ${cloud.cycle[index]}`,
     ...(cloud.front[index] ? ["on the Pareto front"] : []),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -87,6 +88,27 @@ def test_few_rows_of_many_are_printed_and_it_is_said(command: Command, run: Path
 def test_what_is_not_a_number_is_null_and_lists_are_text(command: Command, run: Path) -> None:
     sql = "SELECT CAST('NaN' AS DOUBLE) AS x, [1, 2] AS y, status = 'ok' AS z FROM telemetry ORDER BY row LIMIT 1"
     assert command.json("telemetry", "query", str(run), sql)["rows"] == [{"x": None, "y": "[1, 2]", "z": True}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("to_timestamp_nanos(1500000000123456789)", "2017-07-14 02:40:00.123456"),
+        ("to_timestamp_nanos(1500000000123456789) - to_timestamp_nanos(0)", "17361 days, 2:40:00.123456"),
+        ("[to_timestamp_nanos(0)]", "[datetime.datetime(1970, 1, 1, 0, 0)]"),
+        ("arrow_cast(1500000, 'Time64(Nanosecond)')", "00:00:00.001500"),
+        ("DATE '2026-01-31'", "2026-01-31"),
+    ],
+)
+def test_times_are_shown_to_the_microsecond(command: Command, run: Path, sql: str, shown: str) -> None:
+    assert command.json("telemetry", "query", str(run), f"SELECT {sql} AS t")["rows"] == [{"t": shown}]
+
+
+def test_now_is_a_time_and_one_of_no_calendar_is_said(command: Command, run: Path) -> None:
+    code, out, _ = command("telemetry", "query", str(run), "SELECT now() AS t")
+    assert code == 0
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", out)
+    command.fails(ExitCode.BAD_DATA, "telemetry", "query", str(run), "SELECT to_timestamp_seconds(1000000000000) AS t")
 
 
 def test_all_rows_are_exported(command: Command, run: Path, tmp_path: Path) -> None:

@@ -7,24 +7,26 @@ from pathlib import Path
 
 import msgspec
 
+from actors.aggregator import AggregatorSnapshot
 from actors.live import FleetLive, NodeLive
 from actors.live_file import EventLog
 from actors.node_agent import NodeAgent
 from actors.node_events import CycleRecord
 from actors.node_rounds import RoundsSpec
-from actors.node_spec import NodeSpec, fingerprint
+from actors.node_spec import NodeSnapshot, NodeSpec, fingerprint
 from actors.pulse import pulse_of
+from aggregation.fleet_state import FleetSnapshot, Phase
 from aggregation.signing import PolicySigner
 from cluster.config import FleetConfig
 from cluster.run_folder import RunFolder
-from cluster.run_log import FleetCycle, RoundLog, RoundOutcome, TopicVerdicts
+from cluster.run_log import Final, FleetCycle, FleetEnd, NodeLost, RoundLog, RoundOutcome, TopicVerdicts
 from quasim.codec import to_json
 from quasim.targets.replay import ReplayTarget, write_t4
 from quasim.targets.spec import Recording, ReplaySpec
-from quasim.trial import EnergySource, Problem
+from quasim.trial import EnergySource, Problem, Trial
 from storage.files import make_folder, write_atomic
 from storage.keys import load_or_create_key
-from storage.segments import Ack, Refusal, SegmentStore
+from storage.segments import Ack, Refusal, SegmentStore, StoreSnapshot
 from storage.table import TelemetryTable
 
 CYCLES = 3
@@ -149,6 +151,24 @@ def write_live(folder: RunFolder, agents: list[NodeAgent], at: float) -> None:
     rows = sum(pulse.rows_acknowledged for pulse in pulses)
     make_folder(folder.live)
     write_atomic(folder.fleet_now, to_json(FleetLive(at, nodes, "idle", CYCLES, 2, rows)))
+
+
+def write_end(folder: RunFolder, problem: Problem, finals: tuple[Trial, Trial] | None = None) -> None:
+    """The end of the run: node-1 was lost, and of the problem's last playoff there are these two, the default last."""
+    device = ReplayTarget("replay", [(0, Path(folder.load_config().target.recordings[0].path))]).device  # type: ignore[union-attr]
+    final = Final((finals[0],), finals[1]) if finals else Final((), None)
+    end = FleetEnd(
+        problems=(problem,),
+        nodes=(NodeSnapshot("node-0", device, CYCLES - 1, 2, sent=40, waiting_rows=0, refused=0),),
+        aggregator=AggregatorSnapshot(
+            FleetSnapshot(Phase.IDLE, CYCLES - 1, CYCLES - 1, NODES, 2), StoreSnapshot(1, 6, 80, 1, 0, 0, ())
+        ),
+        finals=(final,),
+        standings=(None,),
+        profiles=(None,),
+        lost=(NodeLost("node-1", 40),),
+    )
+    write_atomic(folder.end, to_json(end))
 
 
 def write_events(folder: RunFolder, problem: Problem) -> None:

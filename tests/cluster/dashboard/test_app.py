@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import SO_RCVBUF, SOL_SOCKET
 from socket import socket as Socket  # noqa: N812  it is a class
@@ -24,7 +24,7 @@ from quasim.codec import from_json, to_json
 from quasim.errors import StorageError
 from storage.files import write_atomic
 from tests.cluster.dashboard.served import served
-from tests.cluster.dashboard.small_run import SmallRun
+from tests.cluster.dashboard.small_run import CYCLES, SmallRun
 
 TOKEN = "a token that nobody guesses"
 
@@ -60,11 +60,11 @@ def cookie(client: httpx.Client) -> str:
     return "; ".join(f"{kept.name}={kept.value}" for kept in client.cookies.jar)
 
 
-def socket(client: httpx.Client, **headers: str) -> ClientConnection:
+def socket(client: httpx.Client, run: str = "", **headers: str) -> ClientConnection:
     """A socket of who is logged in on our own page, unless the headers say otherwise."""
     sent = {"origin": client.headers["origin"], "cookie": cookie(client), **headers}
     return connect(
-        f"ws://{client.base_url.netloc.decode()}/ws",
+        f"ws://{client.base_url.netloc.decode()}/ws{run and f'?run={run}'}",
         additional_headers={k: v for k, v in sent.items() if v},
         proxy=None,
         max_size=None,
@@ -148,10 +148,18 @@ def test_what_is_asked_wrongly_is_said(client: httpx.Client) -> None:
     login(client)
     assert client.get("/api/secrets").status_code == 404
     assert client.get("/api/run?run=other").status_code == 404
-    for until in ("x", "-1", "1.5", "٣", "9" * 40):
+    for until in ("", " ", "x", "-1", "+1", "1.5", "1e3", "0x1", "٣", "9" * 40):
         assert client.get("/api/run", params={"until": until}).status_code == 400
     assert client.get("/nothing").status_code == 404
     assert client.post("/api/run").status_code == 405
+
+
+def test_a_cycle_that_is_not_finished_yet_means_the_last_one_that_is(client: httpx.Client) -> None:
+    login(client)
+    last = client.get("/api/rounds", params={"until": CYCLES - 1}).json()
+    assert last["until"] == CYCLES - 1
+    for until in (CYCLES, "9" * 15):
+        assert client.get("/api/rounds", params={"until": until}).json() == last
 
 
 @pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/static/"])
@@ -215,13 +223,43 @@ def test_the_socket_gives_every_view_at_once(client: httpx.Client) -> None:
     assert [tile["node"] for tile in fleet["nodes"]] == ["node-0", "node-1"]
 
 
-def test_of_too_many_viewers_the_last_is_turned_away(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_viewers_of_all_runs_the_last_is_turned_away(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app, "MOST_VIEWERS", 1)
+    for name in ("a", "b"):
+        shutil.copytree(small_run.folder.path, tmp_path / name)
+    with served(create_app(tmp_path, TOKEN, many=True)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        client.headers["origin"] = url
+        login(client)
+        with socket(client, run="a") as first:
+            first.recv(5)
+            for run in ("a", "b"):
+                with pytest.raises(InvalidStatus), socket(client, run=run):
+                    pass
+        until(lambda: joins(client, "b"))
+
+
+def joins(client: httpx.Client, run: str) -> bool:
+    """Whether there is room; the server may take a moment to see that somebody left."""
+    try:
+        with socket(client, run=run) as connection:
+            return bool(connection.recv(5))
+    except InvalidStatus:
+        return False
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_is_said_of_an_error_names_no_shape(client: httpx.Client) -> None:
     login(client)
-    with socket(client) as first:
-        first.recv(5)
-        with pytest.raises(InvalidStatus), socket(client):
-            pass
+    answer = client.get("/api/run", params={"run": "matmul[m=768,n=512]"})
+    assert (answer.status_code, answer.json()["error"]) == (404, "no run 'matmul'")
 
 
 def test_who_takes_nothing_is_dropped_and_keeps_nobody_waiting(

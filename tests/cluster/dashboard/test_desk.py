@@ -16,7 +16,7 @@ from cluster.run_folder import RunFolder
 from quasim.codec import from_json, to_json
 from quasim.errors import DataError, StorageError, UnknownNameError
 from storage.files import write_atomic
-from tests.cluster.dashboard.small_run import CYCLES, NOW, SmallRun
+from tests.cluster.dashboard.small_run import CYCLES, NOW, SmallRun, write_end
 
 
 def desk(path: Path, names: Names | None = None, now: float = NOW + 1) -> Desk:
@@ -197,6 +197,27 @@ def test_a_half_written_or_broken_event_keeps_none_of_the_others_back(copy: RunF
     assert (events["events"][0]["text"], events["notes"]) == ("done", ["1 lines of events.jsonl could not be read"])
 
 
+def test_a_finished_run_shows_no_node_at_work_whatever_its_live_file_says(copy: RunFolder, small_run: SmallRun) -> None:
+    made = desk(copy.path)
+    assert [tile["health"] for tile in read(made, "fleet")["nodes"]] == ["ok", "ok"]
+    live = from_json(copy.fleet_now.read_bytes(), FleetLive)
+    nodes = (live.nodes[0], msgspec.structs.replace(live.nodes[1], health="lost"))
+    write_atomic(copy.fleet_now, to_json(msgspec.structs.replace(live, nodes=nodes)))
+    write_end(copy, small_run.problem)
+    assert {"run", "fleet"} <= set(made.look())
+    fleet = read(made, "fleet")
+    assert (read(made, "run")["state"], fleet["finished"]) == ("finished", True)
+    assert [tile["health"] for tile in fleet["nodes"]] == ["finished", "lost"]
+    assert {(tile["state"], tile["kernel"], tile["problem"]) for tile in fleet["nodes"]} == {("finished", "", "")}
+    assert [tile["rows_sent"] for tile in fleet["nodes"]] == [40, 40]
+
+
+def test_every_joule_of_the_search_has_its_source(shown: Desk) -> None:
+    cloud = read(shown, "search")["problems"][0]["cloud"]
+    pairs = set(zip((joules is not None for joules in cloud["energy_j"]), cloud["source"], strict=True))
+    assert pairs == {(True, "model"), (False, "unmetered")}
+
+
 def test_a_missing_table_is_said_and_the_other_pages_stand(copy: RunFolder) -> None:
     shutil.rmtree(copy.table)
     made = desk(copy.path)
@@ -218,9 +239,22 @@ def test_a_table_that_cannot_be_read_is_said_and_what_it_held_stays(copy: RunFol
     search = read(made, "search")
     assert (search["rows"], len(search["problems"])) == (80, 1)
     assert "shown is what it held before" in search["notes"][0]
+    assert made.look_at_table() == []
     fresh = read(desk(copy.path), "search")
     assert (fresh["rows"], fresh["problems"]) == (None, [])
     assert "table" in fresh["notes"][0]
+
+
+def test_a_table_that_could_not_be_read_is_tried_again_though_it_has_not_changed(copy: RunFolder) -> None:
+    [data, *_] = copy.table.glob("*.parquet")
+    away = data.rename(data.with_suffix(".away"))
+    made = desk(copy.path)
+    assert read(made, "search")["rows"] is None
+    assert "table" in read(made, "search")["notes"][0]
+    away.rename(data)
+    assert set(made.look_at_table()) == {"search", "energy"}
+    assert (read(made, "search")["rows"], read(made, "search")["notes"]) == (80, [])
+    assert made.look_at_table() == []
 
 
 def test_a_file_that_cannot_be_read_is_said_until_it_can(copy: RunFolder) -> None:

@@ -17,9 +17,9 @@ from cluster.run_log import FleetCycle, MoveLog
 from quasim.codec import from_json, to_json
 from quasim.energy.loop import Regulated
 from quasim.energy.migration import Move
-from quasim.trial import EnergySource
+from quasim.trial import EnergySource, Genome, Status, Timing, Trial
 from storage.files import write_atomic
-from tests.cluster.dashboard.small_run import SmallRun
+from tests.cluster.dashboard.small_run import SmallRun, write_end
 
 
 @pytest.fixture
@@ -103,6 +103,29 @@ def test_joules_of_a_kernel_that_no_finished_cycle_tuned_are_not_known(metered: 
     launched = KernelJoules("softmax", 3, 3, 0.1, 0.2, "counter")
     kernels = energy_view(metered, Names(), Telemetry(3, (), (launched,), ())).kernels
     assert [(kernel.kernel, kernel.spent_j) for kernel in kernels] == [("matmul", 144.0), ("softmax", None)]
+
+
+def test_what_winners_save_names_the_source_of_each_joule(metered: RunReader, small_run: SmallRun) -> None:
+    winner, default = (launch(small_run, time_ns) for time_ns in (1e6, 2e6))
+    write_end(metered.folder, small_run.problem, (winner, default))
+    run = RunReader(metered.folder.path)
+    run.refresh({"log"})
+    [saving] = energy_view(run, Names(), NOT_YET).savings
+    assert (saving.spent_j, saving.source) == (144.0, "counter")
+    assert (saving.default_j, saving.winner_j, saving.launch_source) == (0.2, 0.1, "model")
+
+
+def launch(small_run: SmallRun, time_ns: float) -> Trial:
+    """A launch of a simulated device of 100 W."""
+    return Trial(
+        problem=small_run.problem,
+        target="replay",
+        genome=Genome({"mr": 4}),
+        status=Status.OK,
+        timing=Timing(time_ns, time_ns, time_ns, 3),
+        energy_j=time_ns / 1e7,
+        energy_source=EnergySource.MODEL,
+    )
 
 
 def test_before_the_first_cycle_nothing_was_spent_and_nothing_is_claimed(small_run: SmallRun, tmp_path: Path) -> None:

@@ -62,6 +62,23 @@ def test_without_the_key_shapes_go_from_wherever_they_stand(site: Path) -> None:
     assert names.of_problem(problem, "matmul") == f"matmul {problem[:8]}"
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"{PROBLEM} is not recorded", "matmul is not recorded"),
+        (f"genome {GENOME} violates a constraint", "genome tile=…,pack=… violates a constraint"),
+        ("of shape m=768, n=512, k=64.", "of shape m=…, n=…, k=…"),
+        ("h100-matmul-768x512x64.t4.json.gz is damaged", "h100-matmul-….t4.json.gz is damaged"),
+        ("cannot broadcast (768, 512) and (64,)", "cannot broadcast (…) and (…)"),
+        ("round (3): 2 of 8 nodes (advise; 3 changes), 0.5 s", "round (3): 2 of 8 nodes (advise; 3 changes), 0.5 s"),
+        ("canaries found matmul m~2^8,n~2^9 slower", "canaries found matmul m~2^8,n~2^9 slower"),
+    ],
+)
+def test_however_a_shape_or_a_genome_is_written_the_key_alone_shows_it(site: Path, text: str, left: str) -> None:
+    assert Names().text(text) == left
+    assert Names.of_site(site / "site.key").text(text) == text
+
+
 def test_a_key_is_not_made_and_not_mistaken(site: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no site key"):
         Names.of_site(tmp_path / "other.key")

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.live import FleetLive
+from actors.live import FleetLive, Health, Kind
+from actors.live_file import EventLog
 from cluster.dashboard import refresher as timing
 from cluster.dashboard.desk import NEEDS, Desk
 from cluster.dashboard.hub import Viewer
@@ -28,9 +29,10 @@ def copy(small_run: SmallRun, tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def beat(folder: RunFolder, at: float) -> None:
+def beat(folder: RunFolder, at: float, health: Health = "ok") -> None:
     live = from_json(folder.fleet_now.read_bytes(), FleetLive)
-    write_atomic(folder.fleet_now, to_json(msgspec.structs.replace(live, at=at)))
+    nodes = tuple(msgspec.structs.replace(node, health=health) for node in live.nodes)
+    write_atomic(folder.fleet_now, to_json(msgspec.structs.replace(live, at=at, nodes=nodes)))
 
 
 async def fleet_at(viewer: Viewer) -> float:
@@ -83,6 +85,34 @@ def test_who_joins_gets_every_view_and_then_what_changes_once_a_second_at_most(
     first, seen = asyncio.run(with_refresher(copy, watch, clock))
     assert first == set(NEEDS)
     assert seen == [NOW + 1, NOW + 3]
+
+
+def test_who_comes_or_goes_is_shown_at_once_and_all_else_waits_its_turn(
+    copy: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "LOOK_S", 0.01)
+
+    async def watch(refresher: Refresher) -> None:
+        viewer = Viewer()
+        refresher.join(viewer)
+        for number in (1, 2):  # the clock stands: the second one is not due any more
+            beat(copy, NOW + number)
+            note(copy, "cycle-done", f"cycle {number}")
+        await asyncio.sleep(0.1)
+        beat(copy, NOW + 3, "lost")
+        note(copy, "node-lost", "node-0 is lost")
+        missing = {("fleet", '"health":"lost"'), ("events", "node-0 is lost")}
+        while missing:
+            message = await asyncio.wait_for(viewer.next(), 10)
+            missing -= {(view, text) for view, text in missing if f'{{"view":"{view}"' in message and text in message}
+
+    asyncio.run(with_refresher(copy, watch, Clock()))
+
+
+def note(folder: RunFolder, kind: Kind, text: str) -> None:
+    log = EventLog(folder.events, lambda: NOW)
+    log.note(kind, text)
+    log.close()
 
 
 def test_a_table_that_appears_is_seen(copy: RunFolder) -> None:
