@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any
 
 from quasim.kernels.ir import Axis, Kernel
 
 
 def walk(node: object) -> Iterator[object]:
     """The node and all below it, parents first; one that is used twice comes twice."""
-    yield node
-    if isinstance(node, tuple):
-        for child in node:
-            yield from walk(child)
-    elif is_dataclass(node):
-        for field in fields(node):
-            yield from walk(getattr(node, field.name))
+    waiting: list[Any] = [node]
+    while waiting:
+        first = waiting.pop()
+        yield first
+        if isinstance(first, tuple):
+            waiting.extend(reversed(first))
+        else:
+            waiting.extend([getattr(first, name) for name in _fields_last_first(first.__class__)])
+
+
+@cache
+def _fields_last_first(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in reversed(fields(kind))) if is_dataclass(kind) else ()
 
 
 def axes(kernel: Kernel) -> dict[str, Axis]:

@@ -111,6 +111,7 @@ class _Run:
         }
         self.outside: set[Element] = set()
         self.stored: Counter[Element] = Counter()
+        self._gets: dict[int, tuple[Get, ...]] = {}
 
     def block(self, body: tuple[Node, ...], env: Env) -> None:
         env = dict(env)
@@ -129,16 +130,16 @@ class _Run:
                 self.access(node, env)
 
     def number(self, index: Index, env: Env) -> int:
-        if isinstance(index, ToAligned):
-            return min(self.head, index.lanes - 1)
-        if isinstance(index, Arith):
-            left, right = self.number(index.left, env), self.number(index.right, env)
-            assert index.op not in ("/", "%") or left >= 0, "C and mathematics differ here"
-            return OPS[index.op](left, right)
+        if isinstance(index, Sym):
+            return env[index.name]
         if isinstance(index, Num):
             return index.value
-        assert isinstance(index, Sym)
-        return env[index.name]
+        if isinstance(index, ToAligned):
+            return min(self.head, index.lanes - 1)
+        assert isinstance(index, Arith)
+        left, right = self.number(index.left, env), self.number(index.right, env)
+        assert index.op not in ("/", "%") or left >= 0, "C and mathematics differ here"
+        return OPS[index.op](left, right)
 
     def holds(self, compare: Compare, env: Env) -> bool:
         left, right = self.number(compare.left, env), self.number(compare.right, env)
@@ -146,20 +147,38 @@ class _Run:
 
     def access(self, node: Node, env: Env) -> None:
         if isinstance(node, Bind | Assign | Put | Touch):
-            for get in _gets(node.value):
+            for get in self.gets(node.value):
                 self.touch(get.buffer, get.index, get.lanes, get.live, env)
         if isinstance(node, Prefetch):
             self.touch(node.buffer, node.index, 1, None, env)
         if isinstance(node, Put):
-            self.stored.update(self.touch(node.buffer, node.index, node.lanes, node.live, env))
+            self.stored.update(_elements(node.buffer, *self.touch(node.buffer, node.index, node.lanes, node.live, env)))
 
-    def touch(self, buffer: str, index: tuple[Index, ...], lanes: int, live: Index | None, env: Env) -> list[Element]:
+    def gets(self, value: Operand) -> tuple[Get, ...]:
+        """Those of an operand of the nest, whose loops come by it again and again."""
+        if id(value) not in self._gets:
+            self._gets[id(value)] = tuple(_gets(value))
+        return self._gets[id(value)]
+
+    def touch(
+        self, buffer: str, index: tuple[Index, ...], lanes: int, live: Index | None, env: Env
+    ) -> tuple[list[int], int]:
+        """Where the first element is, and how many there are."""
         at = [self.number(i, env) for i in index]
         count = lanes if live is None else max(0, min(lanes, self.number(live, env)))
-        elements = [(buffer, (*at[:-1], at[-1] + lane)) for lane in range(count)]
-        size = self.sizes[buffer]
-        self.outside |= {e for e in elements if any(not 0 <= i < n for i, n in zip(e[1], size, strict=True))}
-        return elements
+        sizes = self.sizes[buffer]
+        last = [*at[:-1], at[-1] + count - 1]
+        if count and not all(0 <= i <= j < n for i, j, n in zip(at, last, sizes, strict=True)):
+            self.outside |= {
+                element
+                for element in _elements(buffer, at, count)
+                if any(not 0 <= i < n for i, n in zip(element[1], sizes, strict=True))
+            }
+        return at, count
+
+
+def _elements(buffer: str, at: list[int], count: int) -> list[Element]:
+    return [(buffer, (*at[:-1], at[-1] + lane)) for lane in range(count)]
 
 
 def _gets(value: Operand) -> Iterator[Get]:

@@ -1,7 +1,7 @@
 """Run as a program: launches variants on arrays that end, or begin, at a page that may not be touched.
 
-Reads a JSON list of jobs from stdin, runs each in a child of its own, and writes a JSON list of outcomes: the Frobenius
-error, or minus the number of the signal that ended the child.
+Reads JSON lists of jobs from stdin, one a line, runs each job in a child of its own, and writes for each list a line
+with that of its outcomes: the Frobenius error, or minus the number of the signal that ended the child.
 """
 
 from __future__ import annotations
@@ -75,4 +75,5 @@ def in_child(measure: Callable[[], float]) -> float:
 
 if __name__ == "__main__":
     # Nothing may run on several threads here before the children are forked off.
-    json.dump([in_child(partial(error_of, *job)) for job in json.load(sys.stdin)], sys.stdout)
+    for line in sys.stdin:
+        print(json.dumps([in_child(partial(error_of, *job)) for job in json.loads(line)]), flush=True)

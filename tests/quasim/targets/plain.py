@@ -1,6 +1,6 @@
 """Run as a program: launches variants on plain arrays, so that a sanitizer sees the memory around them.
 
-Reads a JSON list of jobs from stdin, as ``guarded`` does; fails when an answer is wrong.
+Reads a JSON list of jobs from stdin, such as ``guarded`` reads; fails when an answer is wrong.
 """
 
 from __future__ import annotations

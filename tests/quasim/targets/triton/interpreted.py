@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,11 @@ class Case(msgspec.Struct, frozen=True):
         """All that is launched for the genome."""
         return planned(family(self.problem.kernel).kernel, self.genome, self.problem.dims)
 
-    def layout(self) -> dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]:
+    def layout(self, planned: Planned) -> dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]]:
         """Format and shape of outputs, and of what launches hand on."""
         kernel, dims = family(self.problem.kernel).kernel, self.problem.dims
         found = {t.name: (numpy_dtype(t.dtype), extents(t, dims)) for t in kernel.tensors if t.role is Role.OUTPUT}
-        handed_on = self.planned().workspace
+        handed_on = planned.workspace
         return found | {b.name: (numpy_dtype(b.dtype), tuple(s.of(dims) for s in b.shape)) for b in handed_on}
 
 
@@ -115,7 +116,7 @@ def interpreted(cases: Sequence[Case], folder: Path) -> list[Arrays]:
 def _arrays(case: Case, answer: Answer) -> Arrays:
     return {
         name: np.frombuffer(answer.outputs[name], dtype).reshape(shape)
-        for name, (dtype, shape) in case.layout().items()
+        for name, (dtype, shape) in case.layout(case.planned()).items()
     }
 
 
@@ -130,12 +131,17 @@ def patch_interpreter() -> None:
     """Arguments are made by us, and stay where they are: no torch is needed."""
     from triton.runtime import interpreter
 
+    # The bounds of every sum of integers are computed for an assertion that only debugging makes.
+    interpreter.interpreter_builder.options = interpreter.InterpreterOptions(sanitize_overflow=False)
     # The only assembly there is says that a register is itself.
     interpreter.InterpreterBuilder.create_inline_asm = lambda self, asm, constraints, values, *others: _Results(values)
     interpreter._implicit_cvt = lambda argument: argument
     interpreter._convert_float = _converted
     interpreter.ReduceOps.generic_reduce = _reduced
     interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
+    # Nothing but launches runs here, so the language stays patched; else each call of a function patches it again.
+    interpreter._LangPatchScope.restore = lambda self: None
+    interpreter._patch_lang = cache(interpreter._patch_lang)
     interpreter.GridExecutor._init_args_hst = lambda self, args, kwargs: (args, kwargs)
     interpreter.GridExecutor._restore_args_dev = lambda self, args, host, kwargs, kwargs_host: None
 
@@ -147,13 +153,13 @@ def _converted(data: npt.NDArray[np.generic], source: Any, target: Any, _: objec
 
 
 def _reduced(operation: Any, values: Sequence[Any]) -> list[object]:
-    """A fold by a function, whole slices at a time; the interpreter's own goes element by element."""
+    """A fold by a function, halves of whole slices at a time; the interpreter's own goes element by element."""
     (value,) = values
-    first, *others = np.moveaxis(value.handle.data, operation.axis, 0)
-    total: object = operation.to_tensor(first, value.dtype)
-    for other in others:
-        total = operation.combine_fn.fn(total, operation.to_tensor(other, value.dtype))
-    return [total]
+    slices = np.moveaxis(value.handle.data, operation.axis, 0)
+    while len(slices) > 1:
+        halves = (operation.to_tensor(half, value.dtype) for half in np.split(slices, 2))
+        slices = operation.combine_fn.fn(*halves).handle.data
+    return [operation.to_tensor(slices[0], value.dtype)]
 
 
 class _Results(list[object]):
@@ -180,7 +186,8 @@ def _run(case: Case) -> Answer:
     dims = case.problem.dims
     outputs = untouched_outputs(family(case.problem.kernel).kernel, dims)
     planned = case.planned()
-    outputs |= {name: np.zeros(shape, dtype) for name, (dtype, shape) in case.layout().items() if name not in outputs}
+    layout = {name: found for name, found in case.layout(planned).items() if name not in outputs}
+    outputs |= {name: np.zeros(shape, dtype) for name, (dtype, shape) in layout.items()}
     outputs |= {b.name: signs(*(s.of(dims) for s in b.shape)) for b in planned.workspace if b.fill == "signs"}
     memory = {**case.inputs(), **outputs}
     for text in planned.sources:

@@ -85,11 +85,11 @@ def test_opposed_scalings_run_on_words(answers: dict[str, Arrays]) -> None:
         assert errors(name, answers[name]).frobenius < 1e-6
 
 
-def test_passes_hold_their_rows_in_registers(tmp_path: Path) -> None:
+def test_passes_hold_their_rows_in_registers(images: Path) -> None:
     shape = {"m": 4096, "n": 4096, "k": 4096}
     chosen = Genome({**BOXES, "block_m": 128, "block_n": 128, "warps": 8, "stages": 3, "walk": "tiles"})
     plans = planned(MATMUL, chosen, shape)
-    made = plans.joined([compile_source(source, "sm_90", tmp_path) for source in plans.sources])
+    made = plans.joined([compile_source(source, "sm_90", images) for source in plans.sources])
     assert isinstance(made, Bundle), made
     assert [stage.kernel for stage in made.stages[:4]] == ["tops_b", "balance_ab", "split_a", "split_b"]
     assert max(stage.resources.local_bytes for stage in made.stages[:4]) == 0

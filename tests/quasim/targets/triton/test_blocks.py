@@ -118,9 +118,9 @@ WGMMA = {"int8": "s32.s8.s8", "int8r": "s32.s8.s8", "e4m3": "f32.e4m3.e4m3", "e5
 
 
 @pytest.mark.parametrize("plan", EIGHT_BITS)
-def test_all_stages_compile_without_spills(plan: str, tmp_path: Path) -> None:
+def test_all_stages_compile_without_spills(plan: str, images: Path) -> None:
     plans = planned(MATMUL, Genome({**FAST, "plan": plan}), {"m": 4096, "n": 4096, "k": 4096})
-    made = plans.joined([compile_source(source, "sm_90", tmp_path) for source in plans.sources])
+    made = plans.joined([compile_source(source, "sm_90", images) for source in plans.sources])
     assert isinstance(made, Bundle), made
     assert [stage.kernel for stage in made.stages] == ["split_a", "split_b", f"matmul_{plan}"]
     assert made.stages[made.main].kernel == f"matmul_{plan}"

@@ -172,8 +172,8 @@ STAGES = ["split_a", "split_b", "guard", "matmul_fp16x2", "probe_c", "probe_b", 
 
 
 @pytest.mark.parametrize("walk", ["tiles", "persistent", "flat"])
-def test_headline_compiles_without_a_gpu_and_holds_its_sums_in_registers(walk: str, tmp_path: Path) -> None:
-    made = compiled(Genome({**HEADLINE, "walk": walk}), 4096, "sm_90", tmp_path)
+def test_headline_compiles_without_a_gpu_and_holds_its_sums_in_registers(walk: str, images: Path) -> None:
+    made = compiled(Genome({**HEADLINE, "walk": walk}), 4096, "sm_90", images)
     assert isinstance(made, Bundle)
     assert [stage.kernel for stage in made.stages] == STAGES
     assert made.stages[made.main].kernel == "matmul_fp16x2"
@@ -181,24 +181,24 @@ def test_headline_compiles_without_a_gpu_and_holds_its_sums_in_registers(walk: s
     made.check({"m": 4096, "n": 4096, "k": 4096})
 
 
-def test_split_passes_hold_their_rows_in_registers(tmp_path: Path) -> None:
-    made = compiled(HEADLINE, 4096, "sm_90", tmp_path)
+def test_split_passes_hold_their_rows_in_registers(images: Path) -> None:
+    made = compiled(HEADLINE, 4096, "sm_90", images)
     assert isinstance(made, Bundle)
     assert max(stage.resources.local_bytes for stage in made.stages[:2]) <= 64
 
 
 @pytest.mark.parametrize(("arch", "side"), [("sm_80", 4096), ("sm_90", 4096), ("sm_90", 8192)])
-def test_what_checks_and_what_answers_instead_find_room_in_registers(arch: str, side: int, tmp_path: Path) -> None:
-    made = compiled(Genome({**HEADLINE, "access": "pointer", "block_k": 32}), side, arch, tmp_path)
+def test_what_checks_and_what_answers_instead_find_room_in_registers(arch: str, side: int, images: Path) -> None:
+    made = compiled(Genome({**HEADLINE, "access": "pointer", "block_k": 32}), side, arch, images)
     assert isinstance(made, Bundle)
     late = made.stages[STAGES.index("probe_c") :]
     assert [stage.resources.local_bytes for stage in late] == [0] * len(late)
 
 
-def test_float64_products_are_one_launch_of_the_units_for_products(tmp_path: Path) -> None:
+def test_float64_products_are_one_launch_of_the_units_for_products(images: Path, tmp_path: Path) -> None:
     chosen = genome(DOUBLE, block_m=128, block_n=64, warps=8, stages=3, walk="persistent")
     for arch in ("sm_80", "sm_90"):
-        made = compiled(chosen, 4096, arch, tmp_path)
+        made = compiled(chosen, 4096, arch, images)
         assert isinstance(made, Image)
         assert made.resources.local_bytes == 0
         assert b"DMMA" in disassembled(made.binary, tmp_path)
@@ -219,14 +219,14 @@ def test_promoted_sums_are_kept_out_of_the_tensor_core() -> None:
     assert "apart" not in plain.text
 
 
-def test_plans_of_the_units_own_are_one_launch(tmp_path: Path) -> None:
+def test_plans_of_the_units_own_are_one_launch(images: Path) -> None:
     for name in ("bf16x6", "tf32x3"):
-        made = compiled(Genome({**HEADLINE, "plan": name, "promote": 0, "stages": 2}), 512, "sm_90", tmp_path)
+        made = compiled(Genome({**HEADLINE, "plan": name, "promote": 0, "stages": 2}), 512, "sm_90", images)
         assert isinstance(made, Image)
 
 
-def test_bundle_survives_writing_and_reading(tmp_path: Path) -> None:
-    made = compiled(HEADLINE, 256, "sm_90", tmp_path)
+def test_bundle_survives_writing_and_reading(images: Path) -> None:
+    made = compiled(HEADLINE, 256, "sm_90", images)
     assert isinstance(made, Bundle)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Loadable) == made
     assert {buffer.name: buffer.dtype for buffer in made.workspace}["b_word1"] == "float16"
