@@ -7,7 +7,7 @@ import numpy as np
 from quasim.search.first import FIRST, first_cells
 from quasim.search.ledger import Cells, Mask
 from quasim.search.recording import RecordingStrategy
-from quasim.search.surrogate import TABLE, Prediction, Surrogate
+from quasim.search.surrogate import TABLE, Prediction
 from quasim.space import Floats
 
 REACH = 8
@@ -31,32 +31,21 @@ class Improvement(RecordingStrategy):
     name = "improvement"
 
     def _propose(self, count: int, free: Mask) -> list[int]:
-        pending = list(self._ledger.pending)
+        known, pending = len(self._ledger.trials), list(self._ledger.pending)
         chosen: list[int] = []
-        if (missing := min(count, self._first_missing())) > 0:
-            tried = np.array([*self._gone_by(), *pending], dtype=np.int64)
-            chosen = first_cells(self._space, self._surrogate().encoding, tried, missing, free, self._rng)
+        if self._notes.prior is None and (missing := FIRST - known - len(pending)) > 0:
+            tried = np.array([*self._ledger.trials, *pending], dtype=np.int64)
+            encoding = self._notes.surrogate().encoding
+            chosen = first_cells(self._space, encoding, tried, min(count, missing), free, self._rng)
             free[chosen] = False
         return chosen + self._improving(count - len(chosen), free, pending + chosen)
-
-    def _first_missing(self) -> int:
-        """Trials still missing of a spread start; none where a prior tells what is worth a try."""
-        return FIRST - len(self._ledger.trials) - len(self._ledger.pending) if self._notes.prior is None else 0
-
-    def _gone_by(self) -> list[int]:
-        """Cells told whose trials count."""
-        return list(self._ledger.trials)
-
-    def _surrogate(self) -> Surrogate:
-        """The model of those."""
-        return self._notes.surrogate()
 
     def _improving(self, count: int, free: Mask, out: list[int]) -> list[int]:
         """Up to ``count`` free cells, apart from those that are out."""
         cells = self._candidates(free) if count else np.zeros(0, dtype=np.int64)
         if not len(cells):
             return []
-        surrogate = self._surrogate()
+        surrogate = self._notes.surrogate()
         merit = improvement(surrogate.predict(cells))
         for cell in out:
             merit = merit * (1 - surrogate.likeness(cells, cell))
@@ -86,7 +75,7 @@ class Improvement(RecordingStrategy):
         if not self._ledger.trials or not (counts > 1).any():
             return float((counts > 1).any())
         cells = np.unique(np.linspace(0, self._space.size - 1, min(self._space.size, TABLE)).astype(np.int64))
-        merit = improvement(self._surrogate().predict(cells))
+        merit = improvement(self._notes.surrogate().predict(cells))
         genes = self._space.rows[cells] + self._space.gene_offsets
         shares = np.bincount(genes.ravel(), np.repeat(merit / merit.sum(), len(counts)), len(self._space.gene_owners))
         surprise = -shares * np.log(np.maximum(shares, TINY))

@@ -16,7 +16,6 @@ from quasim.search.ising import Ising
 from quasim.search.ledger import Mask
 from quasim.search.random import Random
 from quasim.search.recording import RecordingStrategy
-from quasim.search.renewal import Renewal
 from quasim.search.saved import OwnState
 from quasim.search.trace import Trace, Traced
 from quasim.space import Floats, SearchSpace
@@ -24,14 +23,12 @@ from quasim.trial import Trial
 
 MEMBERS: dict[type[RecordingStrategy], float] = {
     Improvement: 8.0,
-    Renewal: 60.0,
     Evolution: 0.5,
     Ising: 0.5,
     Gradient: 0.5,
     Random: 0.1,
 }
-"""Who is asked, and the credit that each starts with: what it earned alone on recorded spaces, roughly. A renewal
-has its own only once it has begun."""
+"""Who is asked, and the credit that each starts with: what it earned alone on recorded spaces, roughly."""
 
 MEMORY = 0.95
 """What is left of all earned credit after a trial: the last twenty or so trials decide."""
@@ -60,8 +57,7 @@ class Portfolio(RecordingStrategy):
 
     def _credit(self) -> Floats:
         """Odds of each member, shape (members,)."""
-        idle = [isinstance(member, Renewal) and not member.has_begun for member in self._members]
-        return np.asarray(self._earned + np.where(idle, 0.0, list(MEMBERS.values())))
+        return np.asarray(self._earned + np.array(list(MEMBERS.values())))
 
     def _propose(self, count: int, free: Mask) -> list[int]:
         odds = self._credit()

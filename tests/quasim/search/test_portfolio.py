@@ -5,12 +5,11 @@ import json
 import pytest
 
 from quasim.errors import DataError
-from quasim.prior import outgrown
 from quasim.search import strategy
 from quasim.search.portfolio import MEMBERS, Portfolio
 from quasim.search.trace import Traced
 from quasim.trial import Genome
-from tests.quasim.search.conformance import SPACE, StrategyConformance, prior, run, trial
+from tests.quasim.search.conformance import SPACE, StrategyConformance, run, trial
 from tests.quasim.search.test_evolution import WIDE, evaluations_to, valley
 
 
@@ -32,18 +31,8 @@ class TestPortfolio(StrategyConformance):
             genomes = search.ask(4)
             asked.update(own(search)["asked"][1::2])
             search.tell([trial(genome, 1000 * valley(genome)) for genome in genomes])
-        # Random, the last of them, has the least odds, and a renewal has none where no prior was dropped.
-        assert asked - {len(MEMBERS) - 1} == {0, 2, 3, 4}
-
-    def test_once_a_prior_is_dropped_most_is_asked_by_the_renewal(self) -> None:
-        search = Portfolio(WIDE, 3)
-        believed = prior(WIDE, weight=4.0, best=0)
-        search.adopt(believed)
-        search.tell([trial(genome, 1000 * valley(genome)) for genome in search.ask(8)])
-        search.adopt(outgrown(believed))
-        search.ask(40)
-        askers = own(search)["asked"][1::2]
-        assert askers.count(1) > 20
+        # Random, the last of them, has the least odds.
+        assert asked >= set(range(len(MEMBERS) - 1))
 
     def test_who_finds_a_new_best_earns_and_what_was_earned_fades(self) -> None:
         search = Portfolio(SPACE, 1)
@@ -70,7 +59,7 @@ class TestPortfolio(StrategyConformance):
         "damage",
         [
             {"earned": [0.0]},
-            {"earned": [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0]},
+            {"earned": [-1.0, 0.0, 0.0, 0.0, 0.0]},
             {"asked": [1.0]},
             {"asked": [1.0, 99.0]},
             {"asked": [0.5, 1.0]},
