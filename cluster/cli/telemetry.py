@@ -137,6 +137,12 @@ def _coarse(kind: pa.DataType) -> pa.DataType:
         return pa.duration("us")
     if pa.types.is_list(kind):
         return pa.list_(_coarse(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_coarse(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_coarse(kind.value_type), kind.list_size)
+    if pa.types.is_map(kind):
+        return pa.map_(_coarse(kind.key_type), _coarse(kind.item_type), kind.keys_sorted)
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_coarse(field.type)) for field in kind])
     return kind

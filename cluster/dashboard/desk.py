@@ -40,6 +40,9 @@ NEEDS: dict[str, frozenset[str]] = {
 REPLAYS = 32
 """Views of earlier cycles that are kept: who plays a run goes to and fro."""
 
+RETRY_S = 30.0
+"""A table that could not be read, or has no names, is asked again so often although it has not changed."""
+
 Stamp = tuple[int, int, int] | None
 
 
@@ -61,6 +64,7 @@ class Desk:
         self._table = TelemetryReader(self._run.folder.table)
         self._telemetry = NOT_YET
         self._table_stamp: str | None = None
+        self._asked_at = 0.0
         self._stamps: dict[Path, Stamp] = {}
         self._trouble = ""
         self._views: dict[str, bytes] = {}
@@ -88,12 +92,14 @@ class Desk:
         """Ask the telemetry table, where it changed; which views changed with it. Takes up to seconds."""
         with self._asking:
             stamp = self._table.stamp()
-            if stamp == self._table_stamp:
+            if stamp == self._table_stamp and not self._retry_is_due():
                 return []
-            telemetry = self._named(self._table.read())
+            telemetry, self._asked_at = self._named(self._table.read()), self._clock()
         with self._lock:
-            # What could not be read, as its notes say, is tried again at the next look.
-            self._telemetry, self._table_stamp = telemetry, None if telemetry.notes else stamp
+            as_before = stamp == self._table_stamp and telemetry.notes == self._telemetry.notes
+            self._telemetry, self._table_stamp = telemetry, stamp
+            if as_before:
+                return []
             self._replays.clear()
             return self._rebuild([view for view, needs in NEEDS.items() if "table" in needs])
 
@@ -122,6 +128,10 @@ class Desk:
             until = min(until, self._run.last_cycle)
         kept = self._replays.get((name, until))
         return kept if kept is not None else self._replay(name, until)
+
+    def _retry_is_due(self) -> bool:
+        """Whether what the last answer lacked, as its notes say, may be there by now; a clock set back makes it so."""
+        return bool(self._telemetry.notes) and not 0 <= self._clock() - self._asked_at < RETRY_S
 
     def _named(self, telemetry: Telemetry) -> Telemetry:
         """With the newest names; where those cannot be read, a note says so and ids stay hashed."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from actors.live import Event
+from cluster.dashboard.shapes import failure_without_words, without_shapes
 from cluster.dashboard.views import Prose
 from quasim.codec import from_json
 from quasim.errors import ConfigError, DataError
@@ -18,15 +18,6 @@ from storage.pseudonyms import Entry, IdDictionary
 
 DIGITS = 8
 """Of an id, shown instead of a name: 32 bits tell the few thousand things of a page apart."""
-
-_SHAPED = (
-    (re.compile(r"\[[^\[\]=]*=[^\]]*\]"), ""),
-    (re.compile(r"\b([A-Za-z_]\w*)=[^\s,;:)\]]+"), r"\1=…"),
-    (re.compile(r"\b[1-9]\d*(?:[x×][1-9]\d*)+\b"), "…"),
-    (re.compile(r"\(\d+,(?: ?\d+,?)*\)"), "(…)"),
-)
-"""How shapes and genomes stand in texts, and what is left of them: ``matmul[m=768,n=768,k=768]``, ``m=768,n=768``,
-``768x768x768`` as in names of recordings, ``(768, 768)`` as numpy says it."""
 
 WHY_UNNAMED = "names of shapes, genomes and nodes need the site key: start the dashboard with --site-key"
 
@@ -89,15 +80,14 @@ class Names:
 
     def text(self, text: str) -> Prose:
         """A text for people; where nothing is named without all that looks like a shape or a genome."""
-        if not self.known:
-            for shape, left in _SHAPED:
-                text = shape.sub(left, text)
-        return Prose(text)
+        return Prose(text if self.known else without_shapes(text))
 
     def texts(self, texts: Iterable[str]) -> tuple[Prose, ...]:
         """Each as ``text`` makes it."""
         return tuple(map(self.text, texts))
 
     def event(self, event: Event) -> Event:
-        """An event as the viewer may read it."""
-        return msgspec.structs.replace(event, text=self.text(event.text))
+        """An event as the viewer may read it; of an error where nothing is named its type alone."""
+        hidden = event.kind == "node-failed" and not self.known
+        text = failure_without_words(event.node, event.text) if hidden else self.text(event.text)
+        return msgspec.structs.replace(event, text=text)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 
 from cluster.dashboard.desk import Desk
@@ -19,6 +20,9 @@ from storage.files import storage_errors
 
 MOST_OPEN = 4
 """Runs that are kept up to date at once; of more, those that nobody looks at are closed, the longest unasked first."""
+
+LIST_S = 1.0
+"""A list of runs is shown for so long: pages ask ten times a second, and to list takes a call of stat for each run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Runs:
         elif not path.is_dir():
             raise StorageError(f"there is no folder {path}", "give the folder that `quasim run` makes its runs in")
         self._path, self._many, self._site_names, self._clock = path, many, names, clock
+        self._listed: tuple[float, tuple[str, ...]] = (-inf, ())
         self._open: dict[str, _Open] = {}
         self._opening = asyncio.Lock()
         self._threads = Threads()
@@ -59,12 +64,18 @@ class Runs:
         return sum(entry.refresher.viewers for entry in self._open.values())
 
     def names(self) -> tuple[str, ...]:
-        """Of all runs, newest first: names begin with the time of their start."""
+        """Of all runs, newest first, as of a second ago at most: names begin with the time of their start."""
+        at, names = self._listed
+        # A clock that was set back makes the list old, too.
+        return names if 0 <= self._clock() - at < LIST_S else self._list()
+
+    def _list(self) -> tuple[str, ...]:
         if not self._many:
             return (self._path.resolve().name,)
         with storage_errors("look for runs", self._path):
             found = [entry.name for entry in self._path.iterdir() if (entry / "config.json").is_file()]
-        return tuple(sorted(found, reverse=True))
+        self._listed = (self._clock(), tuple(sorted(found, reverse=True)))
+        return self._listed[1]
 
     async def get(self, name: str) -> Refresher:
         """The reader of a run.
@@ -76,7 +87,7 @@ class Runs:
             UnknownNameError: there is no such run.
             StorageError, DataError: it cannot be read.
         """
-        known = self.names()
+        known = self._list()
         if not known or name not in ("", *known):
             raise UnknownNameError(f"no run {name!r}", "choose one of the runs that the server shows")
         return await (self._reader(name) if name else self._newest(known))

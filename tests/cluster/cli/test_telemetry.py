@@ -26,6 +26,8 @@ __all__ = ["command"]
 
 BY_STATUS = "SELECT status, count(*) AS n, max(energy_j) AS j FROM telemetry GROUP BY status ORDER BY status"
 
+EPOCH = "datetime.datetime(1970, 1, 1, 0, 0)"
+
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -95,7 +97,10 @@ def test_what_is_not_a_number_is_null_and_lists_are_text(command: Command, run: 
     [
         ("to_timestamp_nanos(1500000000123456789)", "2017-07-14 02:40:00.123456"),
         ("to_timestamp_nanos(1500000000123456789) - to_timestamp_nanos(0)", "17361 days, 2:40:00.123456"),
-        ("[to_timestamp_nanos(0)]", "[datetime.datetime(1970, 1, 1, 0, 0)]"),
+        ("[to_timestamp_nanos(1)]", f"[{EPOCH}]"),
+        ("arrow_cast([to_timestamp_nanos(1)], 'LargeList(Timestamp(Nanosecond, None))')", f"[{EPOCH}]"),
+        ("arrow_cast([to_timestamp_nanos(1)], 'FixedSizeList(1, Timestamp(Nanosecond, None))')", f"[{EPOCH}]"),
+        ("MAP {to_timestamp_nanos(1): [to_timestamp_nanos(1)]}", f"[({EPOCH}, [{EPOCH}])]"),
         ("arrow_cast(1500000, 'Time64(Nanosecond)')", "00:00:00.001500"),
         ("DATE '2026-01-31'", "2026-01-31"),
     ],

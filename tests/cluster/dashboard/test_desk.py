@@ -10,7 +10,7 @@ import pytest
 
 from actors.live import FleetLive
 from actors.live_file import EventLog
-from cluster.dashboard.desk import NEEDS, Desk
+from cluster.dashboard.desk import NEEDS, RETRY_S, Desk
 from cluster.dashboard.names import Names
 from cluster.run_folder import RunFolder
 from quasim.codec import from_json, to_json
@@ -27,6 +27,14 @@ def desk(path: Path, names: Names | None = None, now: float = NOW + 1) -> Desk:
 
 def read(made: Desk, view: str, until: int | None = None) -> Any:
     return json.loads(made.view(view, until))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture(scope="module")
@@ -245,16 +253,47 @@ def test_a_table_that_cannot_be_read_is_said_and_what_it_held_stays(copy: RunFol
     assert "table" in fresh["notes"][0]
 
 
-def test_a_table_that_could_not_be_read_is_tried_again_though_it_has_not_changed(copy: RunFolder) -> None:
+def test_a_table_that_could_not_be_read_is_tried_again_in_a_while_though_it_has_not_changed(copy: RunFolder) -> None:
     [data, *_] = copy.table.glob("*.parquet")
     away = data.rename(data.with_suffix(".away"))
-    made = desk(copy.path)
+    clock = Clock()
+    made = Desk(copy.path, Names(), tuple, clock)
+    made.look_at_table()
     assert read(made, "search")["rows"] is None
     assert "table" in read(made, "search")["notes"][0]
     away.rename(data)
+    clock.now += RETRY_S - 1
+    assert made.look_at_table() == []
+    clock.now += 1
     assert set(made.look_at_table()) == {"search", "energy"}
     assert (read(made, "search")["rows"], read(made, "search")["notes"]) == (80, [])
     assert made.look_at_table() == []
+
+
+def test_a_run_without_a_table_keeps_its_replays_until_it_has_one(copy: RunFolder) -> None:
+    hidden = copy.table.rename(copy.path / "hidden")
+    clock = Clock()
+    made = Desk(copy.path, Names(), tuple, clock)
+    made.look_at_table()
+    replay = made.view("search", 1)
+    for waited_s in (0, 1, RETRY_S):
+        clock.now += waited_s
+        assert made.look_at_table() == []
+        assert made.view("search", 1) is replay
+    hidden.rename(copy.table)
+    assert set(made.look_at_table()) == {"search", "energy"}
+    assert read(made, "search", 1)["rows"] == 52
+
+
+def test_a_clock_that_was_set_back_does_not_put_a_retry_off(copy: RunFolder) -> None:
+    [data, *_] = copy.table.glob("*.parquet")
+    away = data.rename(data.with_suffix(".away"))
+    clock = Clock()
+    made = Desk(copy.path, Names(), tuple, clock)
+    made.look_at_table()
+    away.rename(data)
+    clock.now -= 3600
+    assert set(made.look_at_table()) == {"search", "energy"}
 
 
 def test_a_file_that_cannot_be_read_is_said_until_it_can(copy: RunFolder) -> None:

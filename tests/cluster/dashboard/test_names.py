@@ -79,6 +79,13 @@ def test_however_a_shape_or_a_genome_is_written_the_key_alone_shows_it(site: Pat
     assert Names.of_site(site / "site.key").text(text) == text
 
 
+def test_without_the_key_a_failed_node_has_an_error_of_a_type_and_no_words(site: Path) -> None:
+    text = f"node-0 failed: KeyError({PROBLEM!r}, 'extent 768'): see the logs of its Ray actor"
+    failed = Event(1.0, "node-failed", "node-0", -1, 3, text)
+    assert Names().event(failed).text == "node-0 failed: KeyError"
+    assert Names.of_site(site / "site.key").event(failed) == failed
+
+
 def test_a_key_is_not_made_and_not_mistaken(site: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no site key"):
         Names.of_site(tmp_path / "other.key")

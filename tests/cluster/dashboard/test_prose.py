@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,38 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from actors.live_file import EventLog
 from cluster.dashboard import views
 from cluster.dashboard.desk import NEEDS, Desk
 from cluster.dashboard.names import Names
 from cluster.run_folder import RunFolder
+from quasim.trial import Problem
 from tests.cluster.dashboard.small_run import NOW, SmallRun, write_end
 
-PLANTED = "planted matmul[m=7351,n=7352], k=7353, 7354x7355, (7356, 7357) and mr=7358"
+MARK = "735735735"
+"""All planted extents begin so: longer than the ids that are shown, which may hold any shorter number by chance."""
+
+FORMS = (
+    "planted matmul[m=1,n=2]",
+    "k=3",
+    "4x5",
+    "(6, 7) and mr=8",
+    repr(Problem.of("matmul", m=1, n=2)),
+    "[1, 2]",
+    "torch.Size([1, 2])",
+    "{'m': 1}",
+    '{"m":1}',
+    "m = 1",
+    "1 x 2",
+    "m=(1, 2)",
+    "matmul[m=1,tile=[2,3],n=4]",
+    "matmul_1x2.parquet",
+    "1x2x3_h",
+)
+PLANTED = re.sub(r"(\d)", MARK + r"\1", "; ".join(FORMS))
+
+FAILED = f"node-0 failed: KeyError('an extent of {MARK}')"
+"""In a form that nothing but its kind tells from prose."""
 
 WRITTEN = ("abandoned", "detail", "metered_why", "protocol", "text", "why")
 """Fields of a run's files that hold what somebody wrote; those of pairs are planted by hand."""
@@ -89,6 +115,9 @@ def planted(small_run: SmallRun, tmp_path: Path) -> RunFolder:
         path.write_text(json.dumps(with_pairs(plant(json.loads(path.read_text())))))
     lines = folder.events.read_text().splitlines()
     folder.events.write_text("".join(json.dumps(plant(json.loads(line))) + "\n" for line in lines))
+    log = EventLog(folder.events, lambda: NOW)
+    log.note("node-failed", FAILED, node="node-0")
+    log.close()
     return folder
 
 
@@ -130,12 +159,13 @@ def shown(folder: RunFolder, names: Names) -> dict[str, set[str]]:
 def test_no_view_shows_a_shape_without_the_site_key(planted: RunFolder, small_run: SmallRun) -> None:
     for where, found in shown(planted, Names()).items():
         for text in found:
-            assert "735" not in text, where
+            assert MARK not in text, where
             assert small_run.problem.shape_text not in text, where
 
 
 def test_with_the_site_key_every_text_is_shown_as_it_was_written(planted: RunFolder, small_run: SmallRun) -> None:
     found = shown(planted, Names.of_site(small_run.site / "site.key"))
+    assert FAILED in found["events/events/text"]
     assert {where for where, said in found.items() if any(PLANTED in text for text in said)} == {
         "energy/events/text",
         "energy/kernels/why",

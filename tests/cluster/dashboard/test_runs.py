@@ -8,11 +8,13 @@ import pytest
 
 from cluster.dashboard.hub import Viewer
 from cluster.dashboard.names import Names
-from cluster.dashboard.runs import MOST_OPEN, Runs
+from cluster.dashboard.runs import LIST_S, MOST_OPEN, Runs
 from quasim.errors import DataError, UnknownNameError
 from tests.cluster.dashboard.small_run import NOW, SmallRun
 
 STARTED = [f"2026010{day}T000000Z-seed1" for day in range(1, MOST_OPEN + 3)]
+
+NEWER = "20270101T000000Z-seed1"
 
 
 @pytest.fixture
@@ -27,11 +29,31 @@ def runs(folder: Path) -> Runs:
     return Runs(folder, Names(), many=True, clock=lambda: NOW)
 
 
-def test_runs_of_a_folder_are_listed_newest_first_and_a_new_one_appears(folder: Path) -> None:
-    shown = runs(folder)
-    assert shown.names() == tuple(reversed(STARTED))
-    shutil.copytree(folder / STARTED[0], folder / "20270101T000000Z-seed1")
-    assert shown.names()[0] == "20270101T000000Z-seed1"
+def test_runs_of_a_folder_are_listed_newest_first_and_a_new_one_appears_within_a_second(folder: Path) -> None:
+    now = [NOW]
+    shown = Runs(folder, Names(), many=True, clock=lambda: now[0])
+    listed = shown.names()
+    assert listed == tuple(reversed(STARTED))
+    shutil.copytree(folder / STARTED[0], folder / NEWER)
+    now[0] += LIST_S / 2
+    assert shown.names() is listed
+    now[0] += LIST_S / 2
+    assert shown.names() == (NEWER, *listed)
+    shutil.rmtree(folder / NEWER)
+    now[0] -= 3600
+    assert shown.names() == listed
+
+
+def test_a_run_that_is_asked_for_by_name_is_opened_though_it_is_not_listed_yet(folder: Path) -> None:
+    async def look() -> None:
+        shown = runs(folder)
+        shown.names()
+        shutil.copytree(folder / STARTED[0], folder / NEWER)
+        await shown.get(NEWER)
+        assert shown.names()[0] == NEWER
+        await shown.close()
+
+    asyncio.run(look())
 
 
 def test_one_run_is_itself_alone(folder: Path) -> None:
