@@ -107,7 +107,7 @@ def _alone(handle: int) -> Iterator[None]:
 
 
 class EventLog:
-    """Appends events to a file, each as one whole line, also beside another process that does.
+    """Appends events to a file, each as one whole line, from any thread and also beside another process that does.
 
     Args:
         clock: unix seconds.
@@ -118,6 +118,8 @@ class EventLog:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = path, clock
+        # The file's lock belongs to the handle, which all threads of this process share.
+        self._writing = threading.Lock()
         make_folder(path.parent)
         with storage_errors("open the events", path):
             self._handle: int | None = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -128,14 +130,17 @@ class EventLog:
 
     def write(self, event: Event) -> None:
         """Append an event. A disk that is full is said, and the fleet goes on."""
-        if self._handle is None:
-            return
         try:
-            with storage_errors("append to", self._path), _alone(self._handle):
-                self._drop_torn(self._handle)
-                write_fully(self._handle, to_json(event) + b"\n")
+            with self._writing:
+                self._append(to_json(event) + b"\n")
         except StorageError as error:
             LOG.warning("an event is not logged (%s): %s", event.text, error)
+
+    def _append(self, line: bytes) -> None:
+        if self._handle is not None:
+            with storage_errors("append to", self._path), _alone(self._handle):
+                self._drop_torn(self._handle)
+                write_fully(self._handle, line)
 
     def _drop_torn(self, handle: int) -> None:
         """Cut off what a writer that failed or died left of its line; what it wrote last is then not whole."""
@@ -145,6 +150,7 @@ class EventLog:
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        with self._writing:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None

@@ -81,7 +81,7 @@ class Crew:
         write_seats(self._folder, self._seats)
         for seat in self._seats:
             if seat.left is not None:
-                self._tell(seat.node, "left")
+                self._tell("left", seat.node)
         # Whoever was told to leave while there was no driver is found first, so that it can leave in good order. Who
         # has left stays away.
         wished = drain.requested(folder.drained)
@@ -176,13 +176,11 @@ class Crew:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        told = [ref for name, node in self.nodes.items() if (ref := self._end(name, node)) is not None]
-        if told:
-            ray.wait(told, num_returns=len(told), timeout=TOLD_S)
-
-    def _end(self, name: str, node: Node) -> ray.ObjectRef[None] | None:
-        ray.kill(node)
-        return self._tell(name, "left")
+        nodes = self.nodes
+        for node in nodes.values():
+            ray.kill(node)
+        if nodes and (told := self._tell("left", *nodes)) is not None:
+            ray.wait([told], timeout=TOLD_S)
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):
@@ -200,7 +198,7 @@ class Crew:
                 ray.kill(node)  # or Ray would hold its calls back until it has noticed, too
                 how: Literal["lost", "left"] = "left" if where.machine in willing else "lost"
                 self._away[name] = how
-                self._tell(name, how)
+                self._tell(how, name)
                 kind: Kind = "node-left" if how == "left" else "node-lost"
                 self._events.note(kind, f"{name}: machine {where.name} is gone", node=name, cycle=self._cycle)
 
@@ -208,8 +206,9 @@ class Crew:
         for machine in unnamed:
             if machine.node_id not in self._unnamed:
                 self._unnamed.add(machine.node_id)
+                # Perhaps the same machine after a restart, of whose end Ray does not know yet.
                 text = f"{machine.name}: another machine has this name; the one at {machine.address} gets no agent"
-                self._events.note("name-taken", text, cycle=self._cycle)
+                self._events.note("name-taken", f"{text} until that one is gone", cycle=self._cycle)
 
     def _fill(self, at: int, alive: Sequence[Machine], wished: frozenset[str]) -> None:
         seat = self._seats[at]
@@ -223,7 +222,7 @@ class Crew:
         self._keep(at, started)
         self._working[seat.node] = (self._start(started, where), where)
         back = self._away.pop(seat.node, None) or seat.left
-        self._tell(seat.node, "ok")
+        self._tell("ok", seat.node)
         self._greet(seat.node, where)
         text = f"{seat.node} {'is back' if back else 'joins'} on {where.name} at cycle {self._cycle}"
         self._events.note("node-joined", text, node=seat.node, cycle=self._cycle)
@@ -231,7 +230,7 @@ class Crew:
     def _show_draining(self, seat: Seat, wished: bool) -> None:
         if wished != (seat.node in self._draining):
             (self._draining.add if wished else self._draining.discard)(seat.node)
-            self._tell(seat.node, "draining" if wished else "ok")
+            self._tell("draining" if wished else "ok", seat.node)
 
     def _leaving(self, busy: frozenset[str], wished: frozenset[str]) -> list[Seat]:
         with self._lock:
@@ -248,17 +247,20 @@ class Crew:
             LOG.warning("%s does not leave: %s", seat.node, error)
             return
         with self._lock:
+            if not self.holds(seat.node, node):  # its machine went meanwhile, and may be back with another agent
+                return
             ray.kill(node)  # before the seat is free: who comes back at this moment must not be found under its name
-            self._working.pop(seat.node, None)
+            del self._working[seat.node]
             self._draining.discard(seat.node)
-            self._keep(self._seats.index(seat), msgspec.structs.replace(seat, left=stands))
-        self._tell(seat.node, "left")
+            at = next(at for at, kept in enumerate(self._seats) if kept.node == seat.node)
+            self._keep(at, msgspec.structs.replace(self._seats[at], left=stands))
+            self._tell("left", seat.node)
         text = f"{seat.node} has left {seat.machine}; {stands.waiting_rows} rows wait in its spool"
         self._events.note("node-drained", text, node=seat.node, cycle=self._cycle)
 
-    def _tell(self, name: str, health: Health) -> ray.ObjectRef[None] | None:
+    def _tell(self, health: Health, *names: str) -> ray.ObjectRef[None] | None:
         with self._lock:
-            self._marks[name] = Mark(health, time.monotonic_ns())
+            self._marks |= dict.fromkeys(names, Mark(health, time.monotonic_ns()))
             return self._say_marks()
 
     def _remind(self) -> None:

@@ -30,7 +30,7 @@ class Machines:
         alive: those that answer, of distinct names, the driver's own first; their order outlives a restart.
         willing: Ray's ids of those that left in good order.
         draining: names of those that Ray ends once they are idle.
-        unnamed: those that answer and whose name another one has.
+        unnamed: those that answer and whose name another one has; the other may be the same machine before a restart.
     """
 
     alive: tuple[Machine, ...]

@@ -37,6 +37,7 @@ class Membership:
         floor = config.aggregation.floor
         self._limits = Limits(floor, THRESHOLD_PERCENT, floor)
         self._members: dict[str, Member] = {}
+        self._stale: set[str] = set()
         if self._local:
             self.root = local_root(site, config.federation, server, self._limits).public_key
         else:
@@ -52,8 +53,9 @@ class Membership:
     """The same, verified."""
 
     def unknown(self, nodes: Mapping[str, object]) -> list[str]:
-        """Those that have yet to be enrolled; none where the site's roster decides."""
-        return sorted(nodes.keys() - self._members.keys()) if self._local else []
+        """Those that have yet to be enrolled, or enrolled again; none where the site's roster decides."""
+        known = self._members.keys() - self._stale
+        return sorted(nodes.keys() - known) if self._local else []
 
     def admit(self, requests: Mapping[str, bytes]) -> None:
         """Sign an epoch in which these nodes take part, too.
@@ -64,12 +66,15 @@ class Membership:
         for request in requests.values():
             member = verify_enrolment(request, federation=self._federation)
             self._members[member.node] = member
+            self._stale.discard(member.node)
         self._take(local_roster(self._site, self._federation, list(self._members.values()), self._server, self._limits))
 
     def forget(self, names: Iterable[str]) -> None:
-        """These may have another key by now: they are unknown until they are admitted again."""
-        for name in names:
-            self._members.pop(name, None)
+        """These may have another key by now: they are to be admitted again, and stay members until they are.
+
+        Without them the roster could shrink below what rounds need, which ``dismiss`` alone decides.
+        """
+        self._stale.update(names)
 
     def dismiss(self, gone: frozenset[str]) -> bool:
         """Begin an epoch without the members that are gone, where the others are too few with them and enough without.

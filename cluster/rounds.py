@@ -167,7 +167,10 @@ class Rounds:
             self._informed.pop(name, None)
         self._met |= nodes
         if new := self._membership.unknown(nodes):
-            self._membership.admit(self._each({name: nodes[name].enrolment.remote() for name in new}))
+            requests = self._each({name: nodes[name].enrolment.remote() for name in new})
+            self._membership.admit(requests)
+            # Its old entry in the roster may hold a key that it has no more.
+            nodes = {name: node for name, node in nodes.items() if name in requests or name not in new}
         envelope, keys = self._membership.envelope, self._membership.roster.keys
         for name in sorted(nodes.keys() - keys.keys()):
             self._say(f"{name} is not in the roster and takes no part in rounds")

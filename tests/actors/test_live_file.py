@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,25 @@ def test_events_of_two_writers_stand_in_whole_lines(tmp_path: Path) -> None:
         Event(2.0, "batch-refused", "node-1", -1, -1, "schema: not ours"),
     ]
     assert len(events) == 100
+
+
+def test_events_of_several_threads_stand_in_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log, together = EventLog(path, lambda: 1.0), threading.Barrier(4)
+    text = ("x" * 10, "x" * 100_000)  # while a large one is written, its end is not yet the file's
+
+    def write(thread: int) -> None:
+        together.wait(20)
+        for number in range(40):
+            log.note("cycle-done", text[(thread + number) % 2], node=f"node-{thread}", cycle=number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    log.close()
+    events = [from_json(line, Event) for line in path.read_bytes().splitlines()]
+    assert Counter((event.node, event.cycle) for event in events) == Counter(
+        (f"node-{thread}", number) for thread in range(4) for number in range(40)
+    )
 
 
 def test_a_log_goes_on_where_an_earlier_one_ended_and_a_closed_one_is_silent(tmp_path: Path) -> None:

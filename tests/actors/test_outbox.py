@@ -59,15 +59,6 @@ def test_rows_of_a_disk_that_came_back_empty_are_stored_beside_those_before_it(t
     assert (after.count(), after.position.since) == (RowCount(1, 1), 200)
 
 
-def test_starts_that_share_a_number_would_lose_the_rows_of_the_second(tmp_path: Path, link: StoreLink) -> None:
-    send(start(tmp_path, lowest=100), link, 1.0)
-    shutil.rmtree(tmp_path / "spool")
-    again = start(tmp_path, lowest=100)
-    send(again, link, 2.0)
-    assert isinstance(link.answers[-1], Refusal)
-    assert again.refused_rows == 1
-
-
 def test_a_disk_that_was_kept_counts_on(tmp_path: Path, link: StoreLink) -> None:
     first = start(tmp_path, lowest=100)
     send(first, link, 1.0)

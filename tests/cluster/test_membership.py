@@ -74,6 +74,27 @@ def test_fewer_than_the_floor_are_no_roster(tmp_path: Path) -> None:
     assert len(membership.roster.keys) == 3
 
 
+def test_a_member_asked_again_that_does_not_answer_stays_one_and_is_asked_once_more(tmp_path: Path) -> None:
+    membership = enrolled(tmp_path, 8)
+    before = membership.envelope
+    membership.forget(["node-3"])
+    assert membership.unknown({"node-3": 3, "node-5": 5}) == ["node-3"]
+    membership.admit({})
+    assert membership.envelope == before
+    assert membership.unknown({"node-5": 5}) == []
+    assert membership.unknown({"node-3": 3, "node-5": 5}) == ["node-3"]
+
+
+def test_a_member_that_comes_back_with_another_key_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    membership = enrolled(tmp_path, 3)
+    before = membership.roster
+    membership.forget(["node-1"])
+    membership.admit({"node-1": request(tmp_path / "new disk", "node-1")})
+    assert membership.roster.epoch == before.epoch + 1
+    assert [name for name, key in membership.roster.keys.items() if key != before.keys[name]] == ["node-1"]
+    assert membership.unknown({"node-1": 1}) == []
+
+
 def test_nobody_but_its_owner_changes_a_sites_roster(tmp_path: Path) -> None:
     found(tmp_path / "root", tmp_path / "site", "node-0", "node-1", "node-2")
     membership = Membership(SITE, tmp_path / "site", SERVER)
