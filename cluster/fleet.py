@@ -243,7 +243,7 @@ class Fleet:
                     self._say(f"{name} is gone; the fleet goes on without it")
                     continue
                 self._say(f"{name} failed in cycle {cycle}: {error}")
-                self._events.note("node-failed", str(error), node=name, cycle=cycle)
+                self._events.note("node-failed", f"{type(error).__name__}: {error}", node=name, cycle=cycle)
                 failures.append(error)
         return sorted(records, key=_by_node), failures
 
