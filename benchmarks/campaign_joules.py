@@ -170,7 +170,7 @@ def known(device: ReplayTarget, found: dict[Genome, Truth]) -> SearchSpace:
     """The part of a recorded space whose truths are found."""
     space = device.space(device.problem)
     cells = sorted(space.cell(genome) for genome in found)
-    return SearchSpace(space.parameters, (Listed(tuple(map(tuple, space.rows[cells].tolist()))),))
+    return SearchSpace(space.parameters, (Listed.of(space.rows[cells]),))
 
 
 def measure(given: argparse.Namespace) -> tuple[list[Row], list[Bar]]:

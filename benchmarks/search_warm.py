@@ -86,7 +86,7 @@ def led(newcomer: Recorded, searcher: Strategy, prior: Prior, count: int) -> Run
 def union(recorded: Sequence[Recorded]) -> SearchSpace:
     """The public space of a kernel: all that was recorded of it anywhere; a recording may be a part of it."""
     rows = np.unique(np.concatenate([one.space.rows for one in recorded]), axis=0)
-    return SearchSpace(recorded[0].space.parameters, (Listed(tuple(map(tuple, rows.tolist()))),))
+    return SearchSpace(recorded[0].space.parameters, (Listed.of(rows),))
 
 
 def learned(public: SearchSpace, donors: Sequence[Recorded], name: str, seed: int, count: int = CAP) -> Policy:

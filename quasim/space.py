@@ -103,6 +103,11 @@ class Listed(msgspec.Struct, frozen=True, tag="listed"):
 
     rows: tuple[tuple[int, ...], ...]
 
+    @classmethod
+    def of(cls, rows: Rows) -> Listed:
+        """Those of an array, shape (n, parameters)."""
+        return cls(tuple(map(tuple, rows.tolist())))
+
 
 Constraint = AtMost | Divides | Implies | Listed
 

@@ -31,7 +31,7 @@ def record(
 ) -> Path:
     """A recording of every ``part``-th cell; each seventh one failed."""
     rows = WHOLE.rows[::part]
-    space = SearchSpace(WHOLE.parameters, (Listed(tuple(map(tuple, rows.tolist()))),))
+    space = SearchSpace(WHOLE.parameters, (Listed.of(rows),))
     trials = []
     for cell, time in enumerate(bowl(space, at, scale).tolist()):
         fails = cell % 7 == 3

@@ -54,7 +54,7 @@ class _Chain:
         for other in read[1:]:
             _check_alike(self.first, other)
         rows = np.unique(np.concatenate([recording.rows for recording in read]), axis=0)
-        self.space = _space(self.first, Listed(tuple(map(tuple, rows.tolist()))))
+        self.space = _space(self.first, Listed.of(rows))
         self._served = [(cycle, _Served(recording, self.space)) for cycle, recording in self.recordings]
         self.serving = self._served[0][1]
 
